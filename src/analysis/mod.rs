@@ -1,0 +1,3 @@
+//! What quantization did to a tensor.
+mod simulate;
+pub use simulate::simulate;

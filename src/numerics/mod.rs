@@ -1,0 +1,32 @@
+//! What bytes come out: profiles and the arithmetic that their knobs name.
+//!
+//! All arithmetic is IEEE f32, round to nearest even, without fused operations; exponents come
+//! from bits, not from `log2`. The functions here work on one tensor's, one block's or one
+//! element's numbers; `reference` walks tensors with them.
+
+mod block_scale;
+mod decode;
+mod element_map;
+mod knobs;
+mod log2;
+mod matrix;
+mod philox;
+mod profile;
+mod rounding;
+mod sum;
+mod tensor_scale;
+
+pub(crate) use block_scale::{
+    BlockScale, BlockStatistics, ScaleChoice, max_magnitude, standard_deviation,
+};
+pub use knobs::{
+    DecodeRule, ElementMap, Headroom, NonFinite, ScaleCast, ScaleRange, ScaleRule, Search,
+    SignRule, TensorRule,
+};
+pub use philox::philox4x32_10;
+pub use profile::Profile;
+pub use rounding::{Domain, DrawBits, Rounding, Stochastic};
+pub(crate) use sum::folded_sum;
+pub(crate) use sum::ordered_sum;
+pub(crate) use tensor_scale::TensorFactors;
+pub use tensor_scale::TensorScale;

@@ -1,0 +1,265 @@
+//! Nearest or stochastic, and which draw belongs to which element.
+
+use super::philox4x32_10;
+use crate::error::{Error, Result};
+use crate::format::{Round, Ties};
+
+/// How the elements of a tensor are rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Rounding {
+    /// To the nearest code; the profile says what ties do.
+    #[default]
+    Nearest,
+    /// Up with a probability equal to the fraction.
+    Stochastic(Stochastic),
+}
+
+/// Bits of one element's draw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DrawBits {
+    /// 16 draws to a Philox call; low by up to 2⁻⁸ of a step on average.
+    Eight,
+    /// 8 draws to a Philox call; low by up to 2⁻¹⁶ of a step on average.
+    Sixteen,
+}
+
+impl DrawBits {
+    /// The width of a draw.
+    pub const fn bits(self) -> u32 {
+        match self {
+            Self::Eight => 8,
+            Self::Sixteen => 16,
+        }
+    }
+    /// Draws in the 128 bits of one Philox call.
+    const fn per_call(self) -> u64 {
+        (128 / self.bits()) as u64
+    }
+}
+
+/// What a key's draws are used for. Two domains never share a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u64)]
+pub enum Domain {
+    /// Elements with 8-bit draws.
+    Element8 = 1,
+    /// Elements with 16-bit draws.
+    Element16 = 2,
+    /// Block scales.
+    Scale = 3,
+    /// Random signs of a Hadamard rotation.
+    Signs = 4,
+    /// Outputs of a matrix multiplication.
+    GemmOut = 5,
+    /// Elements of a column-wise pass.
+    ColumnPass = 6,
+}
+
+/// Stochastic rounding keyed by logical source coordinates.
+///
+/// ```text
+/// key     = derive(seed, domain, name)
+/// counter = (⌊k / n⌋, row, stream, step)     n = 16 draws of 8 bits, or 8 of 16 bits
+/// draw    = the (k mod n)-th field of the four words, low field of word 0 first
+/// up iff floor(fraction · 2^bits) + draw >= 2^bits
+/// ```
+///
+/// `k` counts along the block axis, `row` over all leading dimensions flattened; both are
+/// coordinates in the whole tensor, so a shard with its offsets draws what the whole tensor
+/// would. Neither launch shape nor threads nor architecture enter.
+///
+/// ```
+/// use blockscale::numerics::{DrawBits, Stochastic};
+/// let whole = Stochastic::new(7, "model.layers.0.mlp.up_proj.weight");
+/// let shard = whole.with_offset(128, 32);
+/// assert_eq!(shard.draw(0, 1)?, whole.draw(128, 33)?);
+/// assert_ne!(whole.draw(0, 0)?, Stochastic::new(8, "model.layers.0.mlp.up_proj.weight").draw(0, 0)?);
+/// # Ok::<(), blockscale::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Stochastic {
+    seed: u64,
+    name: u64,
+    bits: DrawBits,
+    stream: u32,
+    step: u32,
+    row_offset: u64,
+    column_offset: u64,
+}
+
+impl Stochastic {
+    /// Draws for the tensor `name` under `seed`: 8 bits, stream 0, step 0, no offset.
+    pub fn new(seed: u64, name: &str) -> Self {
+        Self {
+            seed,
+            name: fnv1a64(name.as_bytes()),
+            bits: DrawBits::Eight,
+            stream: 0,
+            step: 0,
+            row_offset: 0,
+            column_offset: 0,
+        }
+    }
+    /// The same with another width of draw.
+    pub const fn with_bits(self, bits: DrawBits) -> Self {
+        Self { bits, ..self }
+    }
+    /// The same in another stream, for instance that of an operand.
+    pub const fn with_stream(self, stream: u32) -> Self {
+        Self { stream, ..self }
+    }
+    /// The same at another step, for instance that of a training run.
+    pub const fn with_step(self, step: u32) -> Self {
+        Self { step, ..self }
+    }
+    /// The same for a shard whose first element stands at (`row`, `column`) of the whole tensor.
+    pub const fn with_offset(self, row: u64, column: u64) -> Self {
+        Self { row_offset: row, column_offset: column, ..self }
+    }
+    /// The width of a draw.
+    pub const fn bits(self) -> DrawBits {
+        self.bits
+    }
+    /// Column of the shard's first element in the whole tensor.
+    pub const fn column_offset(self) -> u64 {
+        self.column_offset
+    }
+    /// Row of the shard's first element in the whole tensor.
+    pub const fn row_offset(self) -> u64 {
+        self.row_offset
+    }
+
+    /// The Philox key of this tensor's elements.
+    pub fn key(self) -> [u32; 2] {
+        let domain = match self.bits {
+            DrawBits::Eight => Domain::Element8,
+            DrawBits::Sixteen => Domain::Element16,
+        };
+        derive_key(self.seed, domain, self.name)
+    }
+
+    /// The draw of the element at (`row`, `k`) of the shard.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] where the coordinate does not fit its 32-bit counter word.
+    pub fn draw(self, row: u64, k: u64) -> Result<u32> {
+        let word = |what, value: u128| {
+            u32::try_from(value).map_err(|_| Error::Overflow {
+                what,
+                given: value,
+                limit: u32::MAX.into(),
+            })
+        };
+        let k = u128::from(k) + u128::from(self.column_offset);
+        let per_call = u128::from(self.bits.per_call());
+        let group = word("the column group of a stochastic draw", k / per_call)?;
+        let row =
+            word("the row of a stochastic draw", u128::from(row) + u128::from(self.row_offset))?;
+        let words = philox4x32_10([group, row, self.stream, self.step], self.key());
+        let bit = (k % per_call) as u32 * self.bits.bits();
+        Ok(words[(bit / 32) as usize] >> (bit % 32) & ((1 << self.bits.bits()) - 1))
+    }
+}
+
+impl Rounding {
+    /// How the element at (`row`, `k`) of the shard is rounded.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] as [`Stochastic::draw`].
+    pub(crate) fn at(self, ties: Ties, row: u64, k: u64) -> Result<Round> {
+        match self {
+            Self::Nearest => Ok(Round::Nearest(ties)),
+            Self::Stochastic(draws) => {
+                Ok(Round::Stochastic { draw: draws.draw(row, k)?, bits: draws.bits.bits() })
+            }
+        }
+    }
+}
+
+/// The Philox key of a (seed, domain, name): a fixed 64-bit hash, low word first.
+///
+/// ```text
+/// key = mix(mix(seed + 9E3779B97F4A7C15 · domain) ^ name)
+/// mix(z): z ^= z >> 30, z *= BF58476D1CE4E5B9, z ^= z >> 27, z *= 94D049BB133111EB, z ^= z >> 31
+/// name = FNV-1a (64 bits) of the tensor's name in UTF-8
+/// ```
+fn derive_key(seed: u64, domain: Domain, name: u64) -> [u32; 2] {
+    let salt = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(domain as u64);
+    let key = mix(mix(seed.wrapping_add(salt)) ^ name);
+    [key as u32, (key >> 32) as u32]
+}
+
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn fnv1a64(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The published answers of FNV-1a and SplitMix64, whose finalizer `mix` is.
+    #[test]
+    fn hashes_have_their_known_answers() {
+        assert_eq!(fnv1a64(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv1a64(b"a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(fnv1a64(b"foobar"), 0x8594_4171_f739_67e8);
+        assert_eq!(mix(0x9e37_79b9_7f4a_7c15), 0xe220_a839_7b1d_cdaf);
+        assert_eq!(mix(0x9e37_79b9_7f4a_7c15u64.wrapping_mul(2)), 0x6e78_9e6a_a1b9_65f4);
+    }
+
+    #[test]
+    fn key_vectors_are_fixed() {
+        let key = |seed, domain, name: &str| derive_key(seed, domain, fnv1a64(name.as_bytes()));
+        assert_eq!(key(0, Domain::Element8, ""), KEY_VECTORS[0]);
+        assert_eq!(key(0, Domain::Element16, ""), KEY_VECTORS[1]);
+        assert_eq!(key(0, Domain::Element8, "a"), KEY_VECTORS[2]);
+        assert_eq!(key(u64::MAX, Domain::ColumnPass, "model.weight"), KEY_VECTORS[3]);
+        assert_eq!(Stochastic::new(0, "a").key(), KEY_VECTORS[2]);
+        let sixteen = Stochastic::new(0, "").with_bits(DrawBits::Sixteen);
+        assert_eq!(sixteen.key(), KEY_VECTORS[1]);
+    }
+
+    /// Computed once by an independent program from the formula in [`derive_key`].
+    const KEY_VECTORS: [[u32; 2]; 4] = [
+        [0x5cdc_3c4c, 0xaebe_53f8],
+        [0xac98_496e, 0x7477_a126],
+        [0x0dd4_615f, 0x2235_10de],
+        [0x3805_5842, 0x0854_a063],
+    ];
+
+    #[test]
+    fn draws_walk_the_words_from_the_low_field() {
+        let eight = Stochastic::new(3, "w").with_stream(5).with_step(6);
+        let words = philox4x32_10([2, 9, 5, 6], eight.key());
+        for k in 0..16u64 {
+            let byte = words[k as usize / 4].to_le_bytes()[k as usize % 4];
+            assert_eq!(eight.draw(9, 32 + k), Ok(u32::from(byte)));
+        }
+        let sixteen = eight.with_bits(DrawBits::Sixteen);
+        let words = philox4x32_10([4, 9, 5, 6], sixteen.key());
+        for k in 0..8u64 {
+            let half = words[k as usize / 2] >> (16 * (k % 2)) & 0xffff;
+            assert_eq!(sixteen.draw(9, 32 + k), Ok(half));
+        }
+    }
+
+    #[test]
+    fn coordinates_beyond_the_counter_are_refused() {
+        let draws = Stochastic::new(0, "w");
+        assert!(draws.draw(u64::from(u32::MAX), 16 * u64::from(u32::MAX) + 15).is_ok());
+        assert!(matches!(draws.draw(1 << 32, 0), Err(Error::Overflow { .. })));
+        assert!(matches!(draws.draw(0, 1 << 36), Err(Error::Overflow { .. })));
+        let edge = draws.with_offset(u64::MAX, u64::MAX);
+        assert!(matches!(edge.draw(u64::MAX, u64::MAX), Err(Error::Overflow { .. })));
+        assert_eq!((edge.row_offset(), edge.column_offset()), (u64::MAX, u64::MAX));
+        assert_eq!(draws.bits(), DrawBits::Eight);
+    }
+}

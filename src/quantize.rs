@@ -1,0 +1,182 @@
+//! Quantize: floats to codes and scales.
+
+use crate::error::{Error, Result};
+use crate::format::Format;
+use crate::layout::{Packing, Raw};
+use crate::numerics::{Profile, Rounding};
+use crate::reference::{self, Job};
+use crate::tensor::extents;
+use crate::{Backend, Blocks, QuantizedTensor, Real};
+
+/// Quantizes `x` of `shape` with the format's default profile, along the last axis, to nearest.
+///
+/// [`Quantize`] has every choice.
+///
+/// # Errors
+/// Those of [`Quantize::run`].
+///
+/// ```
+/// use blockscale::format::Format;
+/// let q = blockscale::quantize(&[0.5f32, -3.0], &[2], Format::MXFP8_E4M3)?;
+/// assert_eq!(q.scales().as_bytes(), [120]); // 2^-7, as 448 · 2^-7 = 3.5 is the first above 3
+/// assert_eq!(q.dequantize::<f32>(), [0.5, -3.0]);
+/// # Ok::<(), blockscale::Error>(())
+/// ```
+pub fn quantize<T: Real>(x: &[T], shape: &[usize], format: Format) -> Result<QuantizedTensor> {
+    Quantize::new(Profile::default_for(format)).run(x, shape)
+}
+
+/// A quantization: which profile, rounding, blocks and backend.
+///
+/// ```text
+/// block scale s = scale rule(max |x| over the block, tensor scale)
+/// code          = round(scaled(x, s, tensor scale))
+/// ```
+///
+/// with the exact steps of the [`Profile`]. **Shapes**: `[.., rows, K]`, blocks along K; a K that
+/// is no multiple of the block is padded with +0 inside the last block. **NaN and Inf** are
+/// handled by the profile and are never an error. **Results** depend on nothing but these
+/// choices, the values and the coordinates: not on the backend, nor on threads.
+///
+/// ```
+/// use blockscale::format::Format;
+/// use blockscale::numerics::{Profile, Rounding, Stochastic};
+/// use blockscale::{Blocks, Quantize};
+/// let x: Vec<f32> = (0..512).map(|i| (i as f32 * 0.37).sin()).collect();
+/// let q = Quantize::new(Profile::named(Format::NVFP4, "torchao")?)
+///     .rounding(Rounding::Stochastic(Stochastic::new(7, "weight")))
+///     .blocks(Blocks::Tile)
+///     .run(&x, &[16, 32])?;
+/// assert_eq!(q.scales().as_bytes()[..2], q.scales().as_bytes()[2..4]); // one scale a tile
+/// # Ok::<(), blockscale::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quantize {
+    profile: Profile,
+    rounding: Rounding,
+    blocks: Blocks,
+    tensor_amax: Option<f32>,
+    unbiased: bool,
+    backend: Backend,
+}
+
+impl Quantize {
+    /// Nearest rounding in rows, the amax computed, the default backend.
+    pub fn new(profile: Profile) -> Self {
+        Self {
+            profile,
+            rounding: Rounding::Nearest,
+            blocks: Blocks::Row,
+            tensor_amax: None,
+            unbiased: false,
+            backend: Backend::default(),
+        }
+    }
+    /// Nearest or stochastic.
+    pub fn rounding(self, rounding: Rounding) -> Self {
+        Self { rounding, ..self }
+    }
+    /// Rows or square tiles.
+    pub fn blocks(self, blocks: Blocks) -> Self {
+        Self { blocks, ..self }
+    }
+    /// The largest magnitude of the whole tensor, of which `x` is a shard. Without it, that of
+    /// `x` is computed where the profile needs one.
+    pub fn tensor_amax(self, amax: f32) -> Self {
+        Self { tensor_amax: Some(amax), ..self }
+    }
+    /// Demands that the expectation of stochastic rounding is the value itself.
+    pub fn unbiased(self) -> Self {
+        Self { unbiased: true, ..self }
+    }
+    /// Who computes it. The bytes are the same.
+    pub fn backend(self, backend: Backend) -> Self {
+        Self { backend, ..self }
+    }
+
+    /// Quantizes `x`, row-major, of `shape`.
+    ///
+    /// # Errors
+    /// [`Error::WrongLength`] where `x` and `shape` disagree; [`Error::InvalidShape`] for a shape
+    /// without axes, or of one axis with tiles; [`Error::InvalidFormat`] for F32 scales;
+    /// [`Error::InvalidProfile`]; [`Error::InvalidValue`] for a negative tensor amax, or one
+    /// smaller than `x` holds, or shard offsets that split a block; [`Error::NotUnbiased`];
+    /// [`Error::Overflow`] for coordinates beyond 32 bits in stochastic rounding.
+    pub fn run<T: Real>(&self, x: &[T], shape: &[usize]) -> Result<QuantizedTensor> {
+        let job = self.job(x, shape)?;
+        let (profile, extents) = (self.profile, job.extents);
+        let rows = extents.all_rows();
+        let mut codes = vec![0; rows * job.code_bytes()?];
+        let mut scales = vec![0; rows * job.scale_bytes()];
+        self.backend.quantize(&job, x, &mut codes, &mut scales)?;
+        let stored = job.tensor.stored;
+        Ok(QuantizedTensor::trusted(profile, self.blocks, shape, extents, codes, scales, stored))
+    }
+
+    /// Checks the arguments once and works out the tensor scale.
+    fn job<T: Real>(&self, x: &[T], shape: &[usize]) -> Result<Job> {
+        let profile = self.profile;
+        profile.check()?;
+        let format = profile.format();
+        let extents = extents(format, self.blocks, shape)?;
+        if x.len() != extents.elements() {
+            return Err(Error::WrongLength {
+                what: "the input",
+                given: x.len(),
+                unit: "elements",
+                shape: shape.to_vec(),
+                expected: extents.elements(),
+            });
+        }
+        // Rows are at most one byte an element: nothing here can overflow.
+        Raw::row_bytes(extents.k, format.element().bits(), format.block())?;
+        if self.unbiased {
+            profile.require_unbiased()?;
+        }
+        self.check_offsets(format, extents.all_rows(), extents.k)?;
+        let amax = match (self.tensor_amax, profile.tensor_scale_name()) {
+            (Some(amax), _) if amax < 0.0 => {
+                return Err(Error::InvalidValue {
+                    what: "the tensor amax",
+                    given: amax.to_string(),
+                    rule: "a largest magnitude is not negative",
+                });
+            }
+            (Some(amax), _) => amax,
+            (None, Some(_)) => self.backend.amax(&profile, x),
+            (None, None) => 0.0,
+        };
+        let tensor = profile.tensor_factors(amax);
+        Ok(Job { profile, rounding: self.rounding, blocks: self.blocks, tensor, extents })
+    }
+
+    /// A shard must hold whole blocks, and its last element must have a draw.
+    fn check_offsets(&self, format: Format, rows: usize, k: usize) -> Result<()> {
+        let Rounding::Stochastic(draws) = self.rounding else { return Ok(()) };
+        let block = format.block() as u64;
+        let whole_rows = self.blocks == Blocks::Row || draws.row_offset() % block == 0;
+        if draws.column_offset() % block != 0 || !whole_rows {
+            return Err(Error::InvalidValue {
+                what: "the offset of a shard",
+                given: format!("row {}, column {}", draws.row_offset(), draws.column_offset()),
+                rule: "a shard starts at a block: a multiple of the block length along K, and along \
+                       the rows of 2-D blocks too",
+            });
+        }
+        match rows > 0 && k > 0 {
+            true => draws.draw(rows as u64 - 1, k as u64 - 1).map(drop),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The largest magnitude of `x`: NaN if any value is, 0 of nothing. Max over shards is
+/// [`f32::max`] on the bits as u32.
+///
+/// ```
+/// assert_eq!(blockscale::amax(&[0.5f32, -3.0]), 3.0);
+/// assert!(blockscale::amax(&[1.0f32, f32::NAN]).is_nan());
+/// ```
+pub fn amax<T: Real>(x: &[T]) -> f32 {
+    reference::amax(&Profile::default_for(Format::NVFP4), x)
+}

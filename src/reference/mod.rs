@@ -1,0 +1,15 @@
+//! The specification: scalar, obvious, one function per operation.
+//!
+//! What these functions write is what a profile means; the other backends equal them to the
+//! byte. They are written to be read: a block is gathered, its scale chosen, its elements
+//! rounded, with the formulas in [`crate::numerics`] beside the knobs that name them.
+
+mod amax;
+mod block;
+mod dequantize;
+mod quantize;
+
+pub(crate) use amax::amax;
+pub(crate) use block::{Block, quantize_block};
+pub(crate) use dequantize::{dequantize, dequantize_row};
+pub(crate) use quantize::{Job, quantize, quantize_band};
