@@ -15,6 +15,10 @@ mod reference;
 mod shape;
 mod tensor;
 
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod fixtures;
+
 pub use backend::Backend;
 pub use error::{Error, Result};
 pub use quantize::{Quantize, amax, quantize};

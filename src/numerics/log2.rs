@@ -3,7 +3,7 @@
 //! A correctly rounded f32 `log2` is an integer already for values a few ulp beside a power of
 //! two, the more of them the larger the exponent, because the result's spacing grows with it.
 //! The tables hold how many; `scripts/fixtures/log2_thresholds.py` measures them on glibc, numpy
-//! and torch, and `tests/log2.rs` compares.
+//! and torch, whose tables the tests compare.
 
 use crate::format::significand_and_exponent;
 
@@ -39,4 +39,42 @@ pub(crate) fn ceil_of_rounded_log2(x: f32) -> i32 {
 
 fn bit_length(magnitude: i32) -> usize {
     (32 - magnitude.leading_zeros()) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::fixtures;
+
+    /// The thresholds as measured: where ⌊log2⌋ begins to be k, where ⌈log2⌉ ends to be k.
+    #[test]
+    fn thresholds_are_those_of_torch_numpy_and_glibc() {
+        let measured = fixtures("log2_thresholds");
+        for library in ["torch", "numpy", "glibc"] {
+            let first = measured[&format!("{library}.floor_first")].u32();
+            for (i, bits) in first.into_iter().enumerate() {
+                let k = i as i32 - 148;
+                if let Some(at) = finite(bits) {
+                    assert_eq!(floor_of_rounded_log2(at), k, "{library} floor {bits:#x}");
+                }
+                if let Some(before) = finite(bits - 1) {
+                    assert_eq!(floor_of_rounded_log2(before), k - 1, "{library} floor {bits:#x}");
+                }
+            }
+            let last = measured[&format!("{library}.ceil_last")].u32();
+            for (i, bits) in last.into_iter().enumerate() {
+                let k = i as i32 - 149;
+                if let Some(at) = finite(bits) {
+                    assert_eq!(ceil_of_rounded_log2(at), k, "{library} ceil {bits:#x}");
+                }
+                if let Some(after) = finite(bits + 1) {
+                    assert_eq!(ceil_of_rounded_log2(after), k + 1, "{library} ceil {bits:#x}");
+                }
+            }
+        }
+    }
+
+    fn finite(bits: u32) -> Option<f32> {
+        Some(f32::from_bits(bits)).filter(|x| x.is_finite() && *x > 0.0)
+    }
 }
