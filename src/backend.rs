@@ -1,7 +1,7 @@
 //! Who computes: each backend gives the same bytes.
 
 use crate::error::Result;
-use crate::numerics::Profile;
+use crate::numerics::NonFinite;
 use crate::reference::Job;
 use crate::{QuantizedTensor, Real, cpu, reference};
 
@@ -16,10 +16,10 @@ pub enum Backend {
 }
 
 impl Backend {
-    pub(crate) fn amax<T: Real>(self, profile: &Profile, x: &[T]) -> f32 {
+    pub(crate) fn amax<T: Real>(self, nonfinite: NonFinite, x: &[T]) -> f32 {
         match self {
-            Self::Cpu => cpu::amax(profile, x),
-            Self::Reference => reference::amax(profile, x),
+            Self::Cpu => cpu::amax(nonfinite, x),
+            Self::Reference => reference::amax(nonfinite, x),
         }
     }
 

@@ -1,9 +1,20 @@
-//! lib
-#![deny(missing_docs)]
-#![deny(unsafe_code)]
+#![doc = include_str!("../README.md")]
+//!
+//! ## The house
+//!
+//! A tensor travels from [`mod@format`] (what bits mean) through [`numerics`] (what bytes come out)
+//! and [`layout`] (where bits lie) into a [`QuantizedTensor`]. [`Quantize`] and
+//! [`QuantizedTensor::dequantize`] check their arguments once and hand the work to a [`Backend`];
+//! [`analysis`] says what it did to the values.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod analysis;
 mod backend;
+#[cfg(feature = "checkpoint")]
+pub mod checkpoint;
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod dequantize;
 pub mod error;
 pub mod format;

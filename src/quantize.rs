@@ -3,8 +3,9 @@
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::layout::{Packing, Raw};
-use crate::numerics::{Profile, Rounding};
-use crate::reference::{self, Job};
+use crate::numerics::{NonFinite, Profile, Rounding};
+use crate::reference::Job;
+use crate::shape::Extents;
 use crate::tensor::extents;
 use crate::{Backend, Blocks, QuantizedTensor, Real};
 
@@ -94,13 +95,28 @@ impl Quantize {
         Self { backend, ..self }
     }
 
+    /// The profile.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+    /// The amax that was given.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn given_amax(&self) -> Option<f32> {
+        self.tensor_amax
+    }
+    /// The rounding and the blocks that were chosen.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn choices(&self) -> (Rounding, Blocks) {
+        (self.rounding, self.blocks)
+    }
+
     /// Quantizes `x`, row-major, of `shape`.
     ///
     /// # Errors
     /// [`Error::WrongLength`] where `x` and `shape` disagree; [`Error::InvalidShape`] for a shape
     /// without axes, or of one axis with tiles; [`Error::InvalidFormat`] for F32 scales;
-    /// [`Error::InvalidProfile`]; [`Error::InvalidValue`] for a negative tensor amax, or one
-    /// smaller than `x` holds, or shard offsets that split a block; [`Error::NotUnbiased`];
+    /// [`Error::InvalidProfile`]; [`Error::InvalidValue`] for a negative tensor amax
+    /// or shard offsets that split a block; [`Error::NotUnbiased`];
     /// [`Error::Overflow`] for coordinates beyond 32 bits in stochastic rounding.
     pub fn run<T: Real>(&self, x: &[T], shape: &[usize]) -> Result<QuantizedTensor> {
         let job = self.job(x, shape)?;
@@ -113,16 +129,29 @@ impl Quantize {
         Ok(QuantizedTensor::trusted(profile, self.blocks, shape, extents, codes, scales, stored))
     }
 
-    /// Checks the arguments once and works out the tensor scale.
+    /// Works out the tensor scale of arguments that were checked.
     fn job<T: Real>(&self, x: &[T], shape: &[usize]) -> Result<Job> {
+        let profile = self.profile;
+        let extents = self.check(x.len(), shape)?;
+        let amax = match (self.tensor_amax, profile.tensor_scale_name()) {
+            (Some(amax), _) => amax,
+            (None, Some(_)) => self.backend.amax(profile.nonfinite, x),
+            (None, None) => 0.0,
+        };
+        let tensor = profile.tensor_factors(amax);
+        Ok(Job { profile, rounding: self.rounding, blocks: self.blocks, tensor, extents })
+    }
+
+    /// Checks all that can be told before the values are looked at.
+    pub(crate) fn check(&self, len: usize, shape: &[usize]) -> Result<Extents> {
         let profile = self.profile;
         profile.check()?;
         let format = profile.format();
         let extents = extents(format, self.blocks, shape)?;
-        if x.len() != extents.elements() {
+        if len != extents.elements() {
             return Err(Error::WrongLength {
                 what: "the input",
-                given: x.len(),
+                given: len,
                 unit: "elements",
                 shape: shape.to_vec(),
                 expected: extents.elements(),
@@ -134,20 +163,14 @@ impl Quantize {
             profile.require_unbiased()?;
         }
         self.check_offsets(format, extents.all_rows(), extents.k)?;
-        let amax = match (self.tensor_amax, profile.tensor_scale_name()) {
-            (Some(amax), _) if amax < 0.0 => {
-                return Err(Error::InvalidValue {
-                    what: "the tensor amax",
-                    given: amax.to_string(),
-                    rule: "a largest magnitude is not negative",
-                });
-            }
-            (Some(amax), _) => amax,
-            (None, Some(_)) => self.backend.amax(&profile, x),
-            (None, None) => 0.0,
-        };
-        let tensor = profile.tensor_factors(amax);
-        Ok(Job { profile, rounding: self.rounding, blocks: self.blocks, tensor, extents })
+        match self.tensor_amax {
+            Some(amax) if amax < 0.0 => Err(Error::InvalidValue {
+                what: "the tensor amax",
+                given: amax.to_string(),
+                rule: "a largest magnitude is not negative",
+            }),
+            _ => Ok(extents),
+        }
     }
 
     /// A shard must hold whole blocks, and its last element must have a draw.
@@ -178,5 +201,5 @@ impl Quantize {
 /// assert!(blockscale::amax(&[1.0f32, f32::NAN]).is_nan());
 /// ```
 pub fn amax<T: Real>(x: &[T]) -> f32 {
-    reference::amax(&Profile::default_for(Format::NVFP4), x)
+    Backend::default().amax(NonFinite::NanScale, x)
 }

@@ -1,6 +1,7 @@
 //! Quantize and decode at once, without storage.
 
-use crate::error::{Error, Result};
+use super::check_rows;
+use crate::error::Result;
 use crate::numerics::{Profile, Rounding};
 use crate::reference::{Block, amax, quantize_block};
 
@@ -11,8 +12,9 @@ use crate::reference::{Block, amax, quantize_block};
 /// too.
 ///
 /// # Errors
-/// [`Error::WrongLength`] where `x` is no whole number of rows, [`Error::InvalidProfile`],
-/// [`Error::Overflow`] as in [`Stochastic::draw`](crate::numerics::Stochastic::draw).
+/// [`Error::WrongLength`](crate::Error::WrongLength) where `x` is no whole number of rows,
+/// [`Error::InvalidProfile`](crate::Error::InvalidProfile),
+/// [`Error::Overflow`](crate::Error::Overflow) as in [`Stochastic::draw`](crate::numerics::Stochastic::draw).
 ///
 /// ```
 /// use blockscale::analysis::simulate;
@@ -25,19 +27,11 @@ use crate::reference::{Block, amax, quantize_block};
 /// ```
 pub fn simulate(profile: &Profile, rounding: Rounding, x: &[f32], k: usize) -> Result<Vec<f32>> {
     profile.check()?;
-    if k == 0 || !x.len().is_multiple_of(k) {
-        return Err(Error::WrongLength {
-            what: "the input",
-            given: x.len(),
-            unit: "elements",
-            shape: vec![x.len().checked_div(k).unwrap_or(0), k],
-            expected: x.len().checked_div(k).unwrap_or(0) * k,
-        });
-    }
-    let tensor = profile.tensor_factors(amax(profile, x));
+    check_rows(x.len(), k)?;
+    let tensor = profile.tensor_factors(amax(profile.nonfinite, x));
     let (format, width) = (profile.format(), profile.format().block());
     let mut decoded = Vec::with_capacity(x.len());
-    for (row, values) in x.chunks(k).enumerate() {
+    for (row, values) in x.chunks(k.max(1)).enumerate() {
         for (column, values) in values.chunks(width).enumerate() {
             let mut block = Block { width, values: values.to_vec() };
             block.values.resize(width, 0.0);

@@ -1,7 +1,7 @@
 //! The host path: the reference's bands and rows on threads (feature `parallel`).
 
 use crate::error::Result;
-use crate::numerics::Profile;
+use crate::numerics::NonFinite;
 use crate::reference::{self, Job};
 use crate::{QuantizedTensor, Real};
 
@@ -12,14 +12,14 @@ use {crate::numerics::max_magnitude, rayon::prelude::*};
 #[cfg(feature = "parallel")]
 const SERIAL: usize = 1 << 14;
 
-pub(crate) fn amax<T: Real>(profile: &Profile, x: &[T]) -> f32 {
+pub(crate) fn amax<T: Real>(nonfinite: NonFinite, x: &[T]) -> f32 {
     #[cfg(feature = "parallel")]
     if x.len() > SERIAL {
-        let parts = x.par_chunks(SERIAL).map(|part| reference::amax(profile, part));
+        let parts = x.par_chunks(SERIAL).map(|part| reference::amax(nonfinite, part));
         // A maximum does not depend on the order.
         return parts.reduce(|| 0.0, max_magnitude);
     }
-    reference::amax(profile, x)
+    reference::amax(nonfinite, x)
 }
 
 pub(crate) fn quantize<T: Real>(

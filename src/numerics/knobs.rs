@@ -251,6 +251,28 @@ knob! {
     }
 }
 
+/// The variants of the knob type `knob`, in order, as the device code must have them.
+#[cfg(all(test, feature = "cuda"))]
+pub(crate) fn knob_names(knob: &str) -> Option<Vec<String>> {
+    fn names<K: Knob + core::fmt::Debug>() -> Vec<String> {
+        K::VALUES.iter().map(|(_, value)| format!("{value:?}")).collect()
+    }
+    Some(match knob {
+        "TensorRule" => names::<TensorRule>(),
+        "ScaleRule" => names::<ScaleRule>(),
+        "ScaleCast" => names::<ScaleCast>(),
+        "ScaleRange" => names::<ScaleRange>(),
+        "Headroom" => names::<Headroom>(),
+        "NonFinite" => names::<NonFinite>(),
+        "ElementMap" => names::<ElementMap>(),
+        "Ties" => names::<Ties>(),
+        "SignRule" => names::<SignRule>(),
+        "Search" => names::<Search>(),
+        "DecodeRule" => names::<DecodeRule>(),
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -23,6 +23,8 @@ pub use knobs::{
     DecodeRule, ElementMap, Headroom, NonFinite, ScaleCast, ScaleRange, ScaleRule, Search,
     SignRule, TensorRule,
 };
+#[cfg(all(test, feature = "cuda"))]
+pub(crate) use knobs::knob_names;
 pub use philox::philox4x32_10;
 pub use profile::Profile;
 pub use rounding::{Domain, DrawBits, Rounding, Stochastic};

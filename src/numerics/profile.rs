@@ -212,7 +212,10 @@ impl Profile {
                 self.tensor == TensorRule::None || self.format.has_tensor_scale(),
                 "a tensor rule needs a format that has a tensor scale",
             ),
-            (self.bound.is_finite() && self.bound > 0.0, "bound must be finite and above zero"),
+            (
+                self.bound > 0.0 && self.tensor_target().is_finite(),
+                "bound must be above zero and bound · max finite",
+            ),
             (self.cast == ScaleCast::Rne || scale == Scale::E4M3, "cast=half-up needs E4M3 scales"),
             (
                 headroom_fits,
@@ -253,9 +256,13 @@ impl Profile {
         }
     }
 
-    /// Why stochastic rounding under this profile would be biased; `None` where it is not, up to
-    /// the truncation of the draw (at most 2⁻ⁿ of a step for n bits) and one ulp of f32 at the
-    /// largest element.
+    /// Why stochastic rounding under this profile would be biased; `None` where it is not.
+    ///
+    /// What is left out of account, being below what a draw can express or at the ends of f32:
+    /// the truncation of an n-bit draw (low by up to 2⁻ⁿ of a step); one ulp of f32 at a block's
+    /// largest element; an amax beyond the largest element at scale 2¹²⁷; with a tensor scale, an
+    /// amax below T / FLT_MAX (about 8e-36), which the tensor scale cannot express; a given amax
+    /// that the tensor exceeds.
     ///
     /// ```
     /// use blockscale::format::Format;
@@ -277,6 +284,8 @@ impl Profile {
             ScaleRule::Floor => self.headroom != Headroom::ThreeQuarters,
             rule if rule.is_power_of_two() => true,
             _ if self.format.scale() == Scale::F32 => false,
+            // One level: nothing keeps amax/max below the largest scale.
+            _ if self.tensor == TensorRule::None => true,
             _ => self.headroom != Headroom::SixteenSeventeenths || self.cast != ScaleCast::Rne,
         };
         clips.then_some("its block scale can be smaller than amax/max, so large elements clip")
@@ -296,7 +305,7 @@ impl Profile {
                 instead: match (self.format.scale(), self.format.element()) {
                     (Scale::E8M0, Element::Float(_)) => "rceil, ceil or ocp+headroom=3/4",
                     (Scale::E8M0, Element::Int(_)) => "ceil",
-                    _ => "a profile without search, with +headroom=16/17",
+                    _ => "a profile with a tensor scale, without search, with +headroom=16/17",
                 },
             }),
         }
@@ -381,6 +390,8 @@ mod tests {
             ("nvfp4", "torchao+map=exponent"),
             ("nvfp4", "torchao+bound=0"),
             ("nvfp4", "torchao+bound=NaN"),
+            ("nvfp4", "torchao+bound=inf"),
+            ("nvfp4", "torchao+bound=1e38"),
             ("nvfp4", "torchao+bound=x"),
             ("nvfp4", "torchao+decode=scale"),
             ("nvfp4", "torchao+decode=folded-amax"),
@@ -432,6 +443,8 @@ mod tests {
         assert!(!bias(Format::NVFP4, "transformer-engine+headroom=16/17"));
         assert!(bias(Format::NVFP4, "transformer-engine+headroom=16/17+cast=half-up"));
         assert!(bias(Format::NVFP4, "four-over-six-mse+headroom=16/17"));
+        assert!(bias(Format::FP4_UE5M3, "direct+headroom=16/17"));
+        assert!(!bias(Format::FP4_UE5M3_TENSOR, "two-level+headroom=16/17"));
         assert!(bias(Format::MXINT8, "ceil+scale=ceil"));
         assert!(bias(Format::MXFP4, "rceil+scale=rms-floor"));
         assert!(!bias("e2m1x16:f32".parse().unwrap(), "direct"));

@@ -120,6 +120,14 @@ impl Stochastic {
     pub const fn bits(self) -> DrawBits {
         self.bits
     }
+    /// The stream of the draws.
+    pub const fn stream(self) -> u32 {
+        self.stream
+    }
+    /// The step of the draws.
+    pub const fn step(self) -> u32 {
+        self.step
+    }
     /// Column of the shard's first element in the whole tensor.
     pub const fn column_offset(self) -> u64 {
         self.column_offset
@@ -261,5 +269,7 @@ mod tests {
         assert!(matches!(edge.draw(u64::MAX, u64::MAX), Err(Error::Overflow { .. })));
         assert_eq!((edge.row_offset(), edge.column_offset()), (u64::MAX, u64::MAX));
         assert_eq!(draws.bits(), DrawBits::Eight);
+        let other = draws.with_stream(4).with_step(5);
+        assert_eq!((other.stream(), other.step()), (4, 5));
     }
 }

@@ -51,8 +51,20 @@ impl Profile {
         self.tensor_factors(1.0).stored.map(TensorScale::name)
     }
 
+    /// What was stored, read back as the kind of scale that this profile stores.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn stored_tensor_scale(&self, value: f32) -> Option<TensorScale> {
+        let kind = self.tensor_factors(1.0).stored?;
+        Some(match kind {
+            TensorScale::Amax(_) => TensorScale::Amax(value),
+            TensorScale::Decode(_) => TensorScale::Decode(value),
+            TensorScale::Encode(_) => TensorScale::Encode(value),
+        })
+    }
+
     /// The factors for a tensor whose largest magnitude is `amax` (NaN if it holds one).
     pub(crate) fn tensor_factors(&self, amax: f32) -> TensorFactors {
+        let amax = amax + 0.0; // a given −0 is stored as 0
         let nan = amax.is_nan() && self.tensor != TensorRule::None;
         let target = self.tensor_target();
         let or_one = |scale: f32| if scale.is_finite() && scale > 0.0 { scale } else { 1.0 };

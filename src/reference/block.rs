@@ -55,7 +55,7 @@ pub(crate) fn quantize_block(
 }
 
 fn statistics(profile: &Profile, block: &Block) -> BlockStatistics {
-    let values: Vec<f32> = block.values.iter().map(|x| considered(profile, *x)).collect();
+    let values: Vec<f32> = block.values.iter().map(|x| considered(profile.nonfinite, *x)).collect();
     let amax = values.iter().copied().fold(0.0, max_magnitude);
     let std = if profile.needs_std() { standard_deviation(&values) } else { 0.0 };
     BlockStatistics { amax, std }
