@@ -1,0 +1,3 @@
+//! Checks on how threads use shared memory.
+
+pub(crate) mod race;

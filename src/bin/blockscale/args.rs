@@ -1,0 +1,208 @@
+//! The arguments of every command, and their help.
+
+use blockscale::Backend;
+use blockscale::checkpoint::{Existing, Float, StoredRounding};
+use blockscale::format::Format;
+use clap::builder::PossibleValuesParser;
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Microscaling (MX/NV) block quantization of safetensors files.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 done, 1 internal failure, 2 wrong usage, input or \
+output (3 is reserved).\n\n\
+Example:\n  blockscale quantize model.safetensors -o model-nvfp4.safetensors --format nvfp4"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// List the formats, their constants and their profiles.
+    #[command(after_help = "Example:\n  blockscale formats --json")]
+    Formats(FormatsArgs),
+    /// Quantize a built-in sample layer to every format and print what each leaves of it.
+    ///
+    /// The layer has 256 x 1024 heavy-tailed weights, a scale of its own for each row, and a few
+    /// outlier columns. It is the same on every run.
+    #[command(after_help = "Example:\n  blockscale demo")]
+    Demo,
+    /// Quantize the tensors of a safetensors file.
+    ///
+    /// Chosen are F32, BF16 and F16 tensors with 2 or 3 axes whose block axis is at least one
+    /// block long; everything else is copied unchanged. The report has a line for each tensor.
+    /// NaN and Inf are quantized as the profile says and counted in the report.
+    ///
+    /// A chosen tensor NAME becomes NAME.codes and NAME.scales and, where the profile has one, a
+    /// tensor scale: NAME.tensor_amax, NAME.decode_scale or NAME.encode_scale. The file's
+    /// metadata says how each was made.
+    #[command(after_help = "Examples:\n  \
+blockscale quantize model.safetensors -o model-nvfp4.safetensors --format nvfp4\n  \
+blockscale quantize model.safetensors -o out.safetensors --format mxfp4 --profile ocp \
+--exclude '*embed*' --json")]
+    Quantize(QuantizeArgs),
+    /// Restore the tensors of a quantized file: names, shapes, order of axes and types.
+    ///
+    /// Tensors that are not quantized are copied unchanged.
+    #[command(after_help = "Example:\n  \
+blockscale dequantize model-nvfp4.safetensors -o restored.safetensors --dtype bf16")]
+    Dequantize(DequantizeArgs),
+    /// Show what a safetensors file holds, and how far it is from its original.
+    ///
+    /// For quantized tensors: format, profile, bytes, the share of scales that are zero or NaN,
+    /// and the smallest and largest exponent of the other scales.
+    #[command(after_help = "Examples:\n  \
+blockscale inspect model-nvfp4.safetensors\n  \
+blockscale inspect model-nvfp4.safetensors --against model.safetensors")]
+    Inspect(InspectArgs),
+}
+
+#[derive(clap::Args)]
+pub struct FormatsArgs {
+    /// Print JSON (schema_version 1) instead of tables.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct QuantizeArgs {
+    /// The file to quantize; it is only read.
+    #[arg(value_name = "IN.safetensors")]
+    pub input: PathBuf,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// What the stored bits mean; `blockscale formats` has the details.
+    #[arg(long, value_parser = PossibleValuesParser::new(Format::NAMED.map(|(name, _)| name)))]
+    pub format: String,
+    /// Which bytes come out: NAME or NAME+knob=value. Default: the format's first profile
+    /// in `blockscale formats`.
+    #[arg(long)]
+    pub profile: Option<String>,
+    /// How elements are rounded. Stochastic draws depend on the seed, the tensor's name and the
+    /// element's place, so a subset of the tensors gets the same bytes as the whole file.
+    #[arg(long, value_enum, default_value_t = RoundingName::Nearest)]
+    pub rounding: RoundingName,
+    /// Demand that stochastic rounding has no bias: an error where the profile can clip.
+    #[arg(long)]
+    pub unbiased: bool,
+    /// Seed of stochastic rounding.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// One scale for each 16 x 16 square (formats with blocks of 16 only).
+    #[arg(long)]
+    pub block_2d: bool,
+    /// The axis along which blocks lie; negative counts from the end. It becomes the last one in
+    /// the stored layout, and dequantize puts it back.
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
+    pub axis: i64,
+    /// Quantize exactly the tensors whose name matches, of any number of axes. May be repeated.
+    /// In a GLOB * is any text, ? any character, [ab] one of several, {a,b} either.
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// Leave out tensors whose name matches. May be repeated; wins over --include.
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// The layout of the output.
+    #[arg(long, value_enum, default_value_t = Target::Raw)]
+    pub target: Target,
+    /// Who computes. The bytes are the same.
+    #[arg(long, value_enum, default_value_t = BackendName::Auto)]
+    pub backend: BackendName,
+    /// Print JSON (schema_version 1) instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct DequantizeArgs {
+    /// The quantized file; it is only read.
+    #[arg(value_name = "IN.safetensors")]
+    pub input: PathBuf,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// The type of the restored tensors. Default: each tensor's original one.
+    #[arg(long, value_parser = PossibleValuesParser::new(["f32", "bf16", "f16"]))]
+    pub dtype: Option<String>,
+    /// Print JSON (schema_version 1) instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct InspectArgs {
+    /// The file to look at.
+    pub file: PathBuf,
+    /// The file it was made from: adds the error of each tensor and of all together.
+    #[arg(long, value_name = "ORIGINAL")]
+    pub against: Option<PathBuf>,
+    /// Print JSON (schema_version 1) instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct OutputArgs {
+    /// The file to write. It appears only once it is complete.
+    #[arg(short, long, value_name = "OUT.safetensors")]
+    pub output: PathBuf,
+    /// Replace the output if it exists.
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RoundingName {
+    Nearest,
+    Stochastic,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Target {
+    /// Codes, scales and tensor scale as tensors of their own, described in the metadata.
+    Raw,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum BackendName {
+    /// The fastest there is.
+    Auto,
+    /// The specification, on one thread.
+    Reference,
+    /// The host, on all threads.
+    Cpu,
+}
+
+impl BackendName {
+    pub fn backend(self) -> Backend {
+        match self {
+            Self::Auto => Backend::default(),
+            Self::Reference => Backend::Reference,
+            Self::Cpu => Backend::Cpu,
+        }
+    }
+}
+
+impl OutputArgs {
+    pub fn existing(&self) -> Existing {
+        if self.force { Existing::Replace } else { Existing::Keep }
+    }
+}
+
+impl QuantizeArgs {
+    pub fn stored_rounding(&self) -> StoredRounding {
+        match self.rounding {
+            RoundingName::Nearest => StoredRounding::Nearest,
+            RoundingName::Stochastic => StoredRounding::Stochastic { seed: self.seed },
+        }
+    }
+}
+
+impl DequantizeArgs {
+    pub fn float(&self) -> blockscale::Result<Option<Float>> {
+        self.dtype.as_deref().map(str::parse).transpose()
+    }
+}

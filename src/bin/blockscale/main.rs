@@ -1,0 +1,45 @@
+//! The command `blockscale`.
+//!
+//! Exit codes: 0 done; 1 an internal failure; 2 wrong usage or input, or an output that cannot be
+//! written; 3 is kept for the findings of checking commands.
+#![forbid(unsafe_code)]
+
+mod args;
+mod demo;
+mod dequantize;
+mod failure;
+mod files;
+mod formats;
+mod inspect;
+mod progress;
+mod quantize;
+mod report;
+mod selection;
+
+use args::{Args, Command};
+use clap::Parser;
+use failure::Failure;
+use std::panic::{self, PanicHookInfo};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    panic::set_hook(Box::new(|panic: &PanicHookInfo| {
+        failure::print(&format!("internal failure, please report it: {panic}"));
+    }));
+    match panic::catch_unwind(|| run(args.command)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => failure.report(),
+        Err(_) => ExitCode::from(failure::INTERNAL),
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Formats(args) => formats::run(args),
+        Command::Demo => demo::run(),
+        Command::Quantize(args) => quantize::run(&args),
+        Command::Dequantize(args) => dequantize::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+    }
+}

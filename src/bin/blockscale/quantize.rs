@@ -1,0 +1,306 @@
+//! `blockscale quantize`.
+
+use crate::args::{QuantizeArgs, RoundingName};
+use crate::failure::{Failure, note};
+use crate::files::check_distinct;
+use crate::progress::Progress;
+use crate::report::{self, ErrorReport, Table};
+use crate::selection::{Choice, Selection};
+use blockscale::analysis::Metrics;
+use blockscale::checkpoint::{Error, Plan, Reader, Record, Writer};
+use blockscale::format::Format;
+use blockscale::numerics::Profile;
+use blockscale::{Blocks, Quantize};
+use serde::Serialize;
+use std::fmt;
+use std::path::Path;
+
+pub fn run(args: &QuantizeArgs) -> Result<(), Failure> {
+    let profile = profile(args)?;
+    let blocks = if args.block_2d { Blocks::Tile } else { Blocks::Row };
+    let (input, output) = (&args.input, &args.output.output);
+    let mut reader = Reader::open(input)?;
+    check_distinct(input, output)?;
+    let block = profile.format().block();
+    let selection = Selection::new(&args.include, &args.exclude, args.axis, block)?;
+    let rounding = args.stored_rounding();
+    let record = |shape: &[usize], float, axis| Record {
+        profile,
+        rounding,
+        blocks,
+        axis,
+        dtype: float,
+        shape: shape.to_vec(),
+    };
+    let choices = selection.of(&reader)?;
+    let mut jobs: Vec<Job> = Vec::new();
+    for (stored, choice) in reader.tensors().zip(choices) {
+        let action = match choice {
+            Choice::Copy { reason } => Action::Copy(reason),
+            Choice::Quantize { float, axis } => Action::Quantize(record(stored.shape, float, axis)),
+        };
+        jobs.push(Job { name: stored.name.to_owned(), bytes: stored.bytes.len(), action });
+    }
+    let mut writer = Writer::create(output, plan(&reader, &jobs)?, args.output.existing())?;
+
+    let total = jobs.iter().map(|job| job.bytes).sum();
+    let progress = Progress::new(total);
+    let mut overall = Metrics::default();
+    let mut tensors = Vec::new();
+    for job in &jobs {
+        progress.tensor(&job.name);
+        let (dtype, shape) = {
+            let stored = reader.tensor(&job.name)?;
+            (stored.dtype.to_string(), stored.shape.to_vec())
+        };
+        let (bytes_after, metrics) = match &job.action {
+            Action::Copy(_) => {
+                writer.write(&job.name, reader.tensor(&job.name)?.bytes)?;
+                (job.bytes, None)
+            }
+            Action::Quantize(record) => {
+                let how = record.quantize(&job.name).backend(args.backend.backend());
+                let how = if args.unbiased { how.unbiased() } else { how };
+                let (bytes, metrics) =
+                    quantize_one(&mut reader, &mut writer, &job.name, record, &how)?;
+                overall.merge(&metrics);
+                (bytes, Some(metrics))
+            }
+        };
+        tensors.push(TensorReport {
+            name: job.name.clone(),
+            dtype,
+            shape,
+            action: job.action.name(),
+            reason: job.action.reason(),
+            bytes_before: job.bytes as u64,
+            bytes_after: bytes_after as u64,
+            errors: metrics.as_ref().map(ErrorReport::from),
+        });
+        reader.release(&job.name);
+        progress.done(job.bytes);
+    }
+    let output_file_bytes = writer.finish()?;
+    drop(progress);
+
+    let quantized = tensors.iter().filter(|tensor| tensor.errors.is_some()).count();
+    if quantized == 0 {
+        note("no tensor was chosen: the output holds the input's tensors unchanged");
+    }
+    let bytes_before = tensors.iter().map(|tensor| tensor.bytes_before).sum();
+    let bytes_after = tensors.iter().map(|tensor| tensor.bytes_after).sum();
+    let report = Report {
+        input: input.display().to_string(),
+        output: output.display().to_string(),
+        format: profile.format().to_string(),
+        profile: profile.to_string(),
+        rounding: match args.rounding {
+            RoundingName::Nearest => "nearest",
+            RoundingName::Stochastic => "stochastic",
+        },
+        seed: (args.rounding == RoundingName::Stochastic).then_some(args.seed),
+        blocks: if args.block_2d { "tile" } else { "row" },
+        axis: args.axis,
+        totals: Totals {
+            tensors: tensors.len(),
+            quantized,
+            copied: tensors.len() - quantized,
+            bytes_before,
+            bytes_after,
+            ratio: report::ratio(bytes_before, bytes_after),
+            input_file_bytes: reader.file_bytes() as u64,
+            output_file_bytes,
+            errors: ErrorReport::from(&overall),
+        },
+        tensors,
+    };
+    report::print("quantize", args.json, &report)
+}
+
+/// The profile that the arguments name, checked against the other arguments.
+fn profile(args: &QuantizeArgs) -> Result<Profile, Failure> {
+    let format: Format = args.format.parse()?;
+    let profile = match &args.profile {
+        Some(text) => Profile::parse(format, text)?,
+        None => Profile::default_for(format),
+    };
+    if args.block_2d && format.block() != 16 {
+        return Err(Failure::User(format!(
+            "--block-2d needs a format with blocks of 16, {format} has {}; use nvfp4, nvint4, \
+             fp4-ue5m3 or fp4-ue5m3-tensor",
+            format.block()
+        )));
+    }
+    if args.unbiased {
+        if args.rounding == RoundingName::Nearest {
+            let message = "--unbiased needs --rounding stochastic: rounding to nearest has a bias";
+            return Err(Failure::User(message.to_owned()));
+        }
+        profile.require_unbiased()?;
+    }
+    Ok(profile)
+}
+
+/// One tensor of the input.
+struct Job {
+    name: String,
+    bytes: usize,
+    action: Action,
+}
+
+enum Action {
+    Copy(String),
+    Quantize(Record),
+}
+
+impl Action {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Copy(_) => "copied",
+            Self::Quantize(_) => "quantized",
+        }
+    }
+    fn reason(&self) -> Option<String> {
+        match self {
+            Self::Copy(reason) => Some(reason.clone()),
+            Self::Quantize(_) => None,
+        }
+    }
+}
+
+/// What the output will hold. A name that quantizing needs must be free in the input.
+fn plan(reader: &Reader, jobs: &[Job]) -> Result<Plan, Failure> {
+    let mut plan = Plan::new();
+    for (key, value) in reader.metadata() {
+        plan.metadata(key, value);
+    }
+    for job in jobs {
+        let stored = reader.tensor(&job.name)?;
+        match &job.action {
+            Action::Copy(_) => plan.tensor(&job.name, stored.dtype, stored.shape),
+            Action::Quantize(record) => {
+                let taken = |name: &str| reader.tensor(name).is_ok();
+                let parts = record.parts(&job.name);
+                if let Some(part) = parts.iter().find(|part| taken(&part.name)) {
+                    return Err(Failure::User(format!(
+                        "{}: tensor '{}' cannot be quantized: '{}' already exists in the file; \
+                         leave it out with --exclude",
+                        reader.path().display(),
+                        job.name,
+                        part.name,
+                    )));
+                }
+                plan.quantized(&job.name, record);
+            }
+        }
+    }
+    Ok(plan)
+}
+
+/// Quantizes one tensor into the output; returns its bytes there and what it lost.
+fn quantize_one(
+    reader: &mut Reader,
+    writer: &mut Writer,
+    name: &str,
+    record: &Record,
+    how: &Quantize,
+) -> Result<(usize, Metrics), Failure> {
+    let values = reader.values(name)?.axis_to_last(&record.shape, record.axis);
+    reader.release(name);
+    let refused = |source| refused(reader.path(), name, source);
+    let quantized = values.quantize(how, &record.stored_shape()).map_err(refused)?;
+    writer.write_quantized(name, &quantized)?;
+    let metrics = values.metrics(&quantized).map_err(refused)?;
+    Ok((quantized.stored_bytes(), metrics))
+}
+
+fn refused(path: &Path, tensor: &str, source: blockscale::Error) -> Error {
+    let (path, tensor) = (path.to_owned(), tensor.to_owned());
+    Error::Quantization { path, tensor, source: Box::new(source) }
+}
+
+#[derive(Serialize)]
+struct Report {
+    input: String,
+    output: String,
+    format: String,
+    profile: String,
+    rounding: &'static str,
+    seed: Option<u64>,
+    blocks: &'static str,
+    axis: i64,
+    tensors: Vec<TensorReport>,
+    totals: Totals,
+}
+
+#[derive(Serialize)]
+struct TensorReport {
+    name: String,
+    dtype: String,
+    shape: Vec<usize>,
+    action: &'static str,
+    reason: Option<String>,
+    bytes_before: u64,
+    bytes_after: u64,
+    errors: Option<ErrorReport>,
+}
+
+#[derive(Serialize)]
+struct Totals {
+    tensors: usize,
+    quantized: usize,
+    copied: usize,
+    bytes_before: u64,
+    bytes_after: u64,
+    ratio: Option<f64>,
+    input_file_bytes: u64,
+    output_file_bytes: u64,
+    errors: ErrorReport,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table =
+            Table::new(&["tensor", "dtype", "shape", "action", ">before", ">after", ">QSNR dB"]);
+        for tensor in &self.tensors {
+            let reason = tensor.reason.as_ref().map(|reason| format!(" ({reason})"));
+            let qsnr = tensor.errors.as_ref().map(|errors| report::decibels(errors.qsnr_db));
+            table.row([
+                tensor.name.clone(),
+                tensor.dtype.clone(),
+                report::shape(&tensor.shape),
+                format!("{}{}", tensor.action, reason.unwrap_or_default()),
+                tensor.bytes_before.to_string(),
+                tensor.bytes_after.to_string(),
+                qsnr.unwrap_or_else(report::nothing),
+            ]);
+        }
+        let totals = &self.totals;
+        let seed = self.seed.map(|seed| format!(" (seed {seed})")).unwrap_or_default();
+        writeln!(f, "{table}")?;
+        writeln!(
+            f,
+            "{} {}, rounding {}{seed}: {} tensors, {} quantized, {} copied",
+            self.format,
+            self.profile,
+            self.rounding,
+            totals.tensors,
+            totals.quantized,
+            totals.copied
+        )?;
+        let ratio = totals.ratio.map(|ratio| format!(" ({ratio:.2}x smaller)"));
+        writeln!(
+            f,
+            "bytes {} -> {}{}",
+            totals.bytes_before,
+            totals.bytes_after,
+            ratio.unwrap_or_default()
+        )?;
+        let (nan, inf) = totals.errors.non_finite();
+        if totals.quantized > 0 {
+            let qsnr = report::decibels(totals.errors.qsnr_db);
+            writeln!(f, "overall QSNR {qsnr} dB; inputs with {nan} NaN and {inf} Inf")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,11 @@
+//! The command, run as a user runs it.
+
+mod attacks;
+mod dequantize;
+mod inspect;
+mod memory;
+mod output;
+mod quantize;
+mod selection;
+mod support;
+mod tables;
