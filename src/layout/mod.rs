@@ -8,4 +8,6 @@ mod scales;
 
 pub(crate) use codes::Packing;
 pub use codes::{Bytes, CodeLayout, Codes, Dense, Raw, SplitHalves};
+#[cfg(feature = "cuda")]
+pub(crate) use scales::length;
 pub use scales::{Linear, ScaleLayout, Scales, Tiled, Tiled8x4, Tiled128x4};

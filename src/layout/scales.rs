@@ -13,6 +13,9 @@ pub trait ScaleLayout: Order + Copy + fmt::Debug + 'static {
 /// The order itself, kept from callers: it trusts the coordinates that it is given.
 mod sealed {
     pub trait Order {
+        /// Rows of a tile; 0 where there are none.
+        const TILE: u32;
+
         /// Rows and columns of the stored matrix, padding included.
         fn padded(rows: usize, columns: usize) -> (usize, usize);
 
@@ -48,6 +51,8 @@ impl ScaleLayout for Linear {
 }
 
 impl Order for Linear {
+    const TILE: u32 = 0;
+
     fn padded(rows: usize, columns: usize) -> (usize, usize) {
         (rows, columns)
     }
@@ -65,6 +70,8 @@ impl ScaleLayout for Tiled8x4 {
 }
 
 impl<const ROWS: usize> Order for Tiled<ROWS> {
+    const TILE: u32 = ROWS as u32;
+
     fn padded(rows: usize, columns: usize) -> (usize, usize) {
         (rows.next_multiple_of(ROWS), columns.next_multiple_of(4))
     }
@@ -194,7 +201,7 @@ impl<L: ScaleLayout, S: AsRef<[u8]>> Scales<L, S> {
 }
 
 /// Bytes of all matrices, padding included.
-fn length<L: ScaleLayout>(batches: usize, rows: usize, columns: usize) -> Result<usize> {
+pub(crate) fn length<L: ScaleLayout>(batches: usize, rows: usize, columns: usize) -> Result<usize> {
     let limit = isize::MAX as usize;
     let size = |batches: usize, rows: usize, columns: usize| {
         batches as u128 * (rows as u128 * columns as u128)

@@ -19,12 +19,12 @@ mod tensor_scale;
 pub(crate) use block_scale::{
     BlockScale, BlockStatistics, ScaleChoice, max_magnitude, standard_deviation,
 };
+#[cfg(all(test, feature = "cuda"))]
+pub(crate) use knobs::knob_names;
 pub use knobs::{
     DecodeRule, ElementMap, Headroom, NonFinite, ScaleCast, ScaleRange, ScaleRule, Search,
     SignRule, TensorRule,
 };
-#[cfg(all(test, feature = "cuda"))]
-pub(crate) use knobs::knob_names;
 pub use philox::philox4x32_10;
 pub use profile::Profile;
 pub use rounding::{Domain, DrawBits, Rounding, Stochastic};

@@ -1,0 +1,89 @@
+// One block, or one tile of rows that share a scale, by one thread.
+#pragma once
+#include "map.cuh"
+
+namespace blockscale {
+
+// Reads x(row, i) of a tile of `rows` x `width`; beyond the tensor it is +0.
+template <typename Load>
+struct Tile {
+    Load load;
+    uint32_t rows;
+    uint32_t width;
+};
+
+// The sum of n = 2^log2_n terms folded in halves (term i pairs with i + n/2), in logarithmic
+// space: leaves are visited in bit-reversed order, so that partners follow each other.
+template <typename Term>
+__device__ inline float folded_sum(uint32_t n, Term term) {
+    int levels = n <= 1 ? 0 : 32 - __clz(int(n - 1));
+    float stack[21];
+    int depth = 0;
+    for (uint32_t leaf = 0; leaf < 1u << levels; ++leaf) {
+        uint32_t index = levels == 0 ? 0 : __brev(leaf) >> (32 - levels);
+        float sum = index < n ? term(index) : 0.0f;
+        for (uint32_t pairs = leaf; pairs & 1; pairs >>= 1) sum = stack[--depth] + sum;
+        stack[depth++] = sum;
+    }
+    return stack[0];
+}
+
+template <typename Load>
+__device__ inline float tile_amax(Profile const& profile, Tile<Load> const& tile) {
+    float amax = 0.0f;
+    for (uint32_t row = 0; row < tile.rows; ++row) {
+        for (uint32_t i = 0; i < tile.width; ++i) {
+            float x = tile.load(row, i);
+            if (profile.nonfinite == NonFinite::Drop && !is_finite(x)) x = 0.0f;
+            amax = max_magnitude(amax, x);
+        }
+    }
+    return amax;
+}
+
+// Standard deviation, +0 padding included; an overflow to NaN counts as Inf.
+template <typename Load>
+__device__ __noinline__ float tile_std(Profile const& profile, Tile<Load> const& tile) {
+    uint32_t n = tile.rows * tile.width;
+    auto at = [&](uint32_t i) {
+        float x = tile.load(i / tile.width, i % tile.width);
+        return profile.nonfinite == NonFinite::Drop && !is_finite(x) ? 0.0f : x;
+    };
+    float mean = folded_sum(n, at) / float(n);
+    float mean_square = folded_sum(n, [&](uint32_t i) { return at(i) * at(i); }) / float(n);
+    float variance = mean_square - mean * mean;
+    return is_nan(variance) ? float_of(0x7f800000u) : sqrtf(fmaxf(variance, 0.0f));
+}
+
+// What nearest codes under a scale leave: row sums in index order, rows folded in halves.
+template <typename Load>
+__device__ __noinline__ float tile_error(Profile const& profile, TensorFactors const& tensor, Tile<Load> const& tile,
+                                   BlockScale scale) {
+    return folded_sum(tile.rows, [&](uint32_t row) {
+        float sum = 0.0f;
+        for (uint32_t i = 0; i < tile.width; ++i) {
+            float x = tile.load(row, i);
+            uint32_t code = element_code(profile, tensor, scale, x, Round{profile.ties, 0, 0});
+            float d = decoded(profile, tensor.stored, scale, decode(profile.element, code)) - x;
+            sum += profile.search == Search::FourOverSixMae ? fabsf(d) : d * d;
+        }
+        return sum;
+    });
+}
+
+// The scale of a tile, searched where the profile says so.
+template <typename Load>
+__device__ inline BlockScale tile_scale(Profile const& profile, TensorFactors const& tensor,
+                                        Tile<Load> const& tile) {
+    float amax = tile_amax(profile, tile);
+    bool needs_std = profile.scale == ScaleRule::RmsFloor || profile.scale == ScaleRule::RmsNearest;
+    float std = needs_std ? tile_std(profile, tile) : 0.0f;
+    BlockScale six = block_scale(profile, tensor, amax, std, 1.0f);
+    if (six.dead || profile.search == Search::None) return six;
+    BlockScale four = block_scale(profile, tensor, amax, std, 1.5f);
+    if (four.dead) return six;
+    bool closer = tile_error(profile, tensor, tile, four) < tile_error(profile, tensor, tile, six);
+    return closer ? four : six;
+}
+
+}  // namespace blockscale

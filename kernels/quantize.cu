@@ -1,0 +1,89 @@
+// Quantize: every format, profile, rounding and shape.
+//
+// One thread takes a tile (a block, or the rows that share its scale): it reads the elements for
+// their amax, chooses the scale, reads them again (then from L1) and writes codes and scales. Where
+// a block has an odd number of 4-bit codes, one thread takes two blocks, so that no byte is shared.
+//
+// Checked against the reference on the emulator by tests/cuda.rs, byte for byte.
+#include "include/block.cuh"
+#include "include/real.cuh"
+
+namespace blockscale {
+
+struct QuantizeArguments {
+    void const* x;
+    uint8_t* codes;
+    uint8_t* scales;
+    float const* amax;    // of the tensor; where null, amax_value is it
+    float* tensor_scale;  // where the stored tensor scale goes, or null
+    uint64_t batches, rows, k;
+    uint64_t row_stride, batch_stride;  // of x, in elements; k is contiguous
+    uint64_t code_stride;               // bytes of a row of codes
+    uint64_t scale_columns;
+    uint32_t tile_rows;  // rows that share a scale
+    uint32_t group;      // blocks along K that one thread takes, so that bytes are not shared
+    float amax_value;
+    uint32_t reserved;
+    Draws draws;
+};
+
+template <typename T>
+__device__ inline void quantize(Profile const& profile, QuantizeArguments const& a) {
+    TensorFactors tensor = tensor_factors(profile, a.amax ? *a.amax : a.amax_value);
+    if (blockIdx.x == 0 && threadIdx.x == 0 && a.tensor_scale) *a.tensor_scale = tensor.stored;
+
+    uint64_t groups = (a.scale_columns + a.group - 1) / a.group;
+    uint64_t bands = (a.rows + a.tile_rows - 1) / a.tile_rows;
+    uint64_t work = a.batches * bands * groups;
+    for (uint64_t at = uint64_t(blockIdx.x) * blockDim.x + threadIdx.x; at < work;
+         at += uint64_t(gridDim.x) * blockDim.x) {
+        uint64_t band = at / groups, batch = band / bands;
+        uint64_t first = (band % bands) * a.tile_rows;
+        uint32_t rows = uint32_t(a.rows - first < a.tile_rows ? a.rows - first : a.tile_rows);
+        T const* x = static_cast<T const*>(a.x) + batch * a.batch_stride + first * a.row_stride;
+        uint64_t row = batch * a.rows + first;
+        bool nibbles = profile.element.bits == 4;
+
+        for (uint32_t i = 0; i < a.group; ++i) {
+            uint64_t column = (at % groups) * a.group + i, start = column * profile.block;
+            if (column >= a.scale_columns) break;
+            uint32_t used = uint32_t(a.k - start < profile.block ? a.k - start : profile.block);
+            auto load = [&](uint32_t r, uint32_t i) {
+                return r < rows && i < used ? widen(x[r * a.row_stride + start + i]) : 0.0f;
+            };
+            Tile<decltype(load)> tile{load, a.tile_rows, profile.block};
+            BlockScale scale = tile_scale(profile, tensor, tile);
+            for (uint32_t r = 0; r < rows; ++r) {
+                a.scales[(row + r) * a.scale_columns + column] = uint8_t(scale.code);
+                uint8_t* codes = a.codes + (row + r) * a.code_stride;
+                for (uint32_t i = 0; i < used; ++i) {
+                    uint64_t k = start + i;
+                    uint32_t code = 0;
+                    if (!scale.dead) {
+                        Round round = round_at(a.draws, profile.ties, row + r, k);
+                        code = element_code(profile, tensor, scale, load(r, i), round);
+                    }
+                    if (!nibbles) {
+                        codes[k] = uint8_t(code);
+                    } else if (k % 2 == 0) {
+                        codes[k / 2] = uint8_t(code);
+                    } else {
+                        codes[k / 2] |= uint8_t(code << 4);
+                    }
+                }
+            }
+        }
+    }
+}
+
+}  // namespace blockscale
+
+#define QUANTIZE(name, type)                                                                    \
+    extern "C" __global__ void __launch_bounds__(128)                                           \
+        blockscale_quantize_##name(__grid_constant__ blockscale::Profile const profile,         \
+                                   __grid_constant__ blockscale::QuantizeArguments const a) {   \
+        blockscale::quantize<type>(profile, a);                                                 \
+    }
+QUANTIZE(f32, float)
+QUANTIZE(bf16, __nv_bfloat16)
+QUANTIZE(f16, __half)

@@ -1,0 +1,23 @@
+//! CUDA kernels: compiled by build.rs, loaded through cudarc, the same bytes as everywhere.
+//!
+//! Three layers, each usable alone:
+//!
+//! - [`IMAGES`]: the compiled kernels as constants, without any CUDA type;
+//! - [`raw`]: device pointers and a stream handle, no allocation, no synchronization;
+//! - [`Device`] and [`DeviceTensor`]: cudarc's contexts, streams and slices.
+//!
+//! No toolkit is needed at run time. Without a driver, a device or kernels, calls return a typed
+//! [`CudaError`].
+#![allow(unsafe_code)] // kernels take pointers; every block says why it may
+
+mod arguments;
+mod device;
+mod driver;
+mod error;
+mod images;
+pub mod raw;
+
+pub use arguments::DevicePointer;
+pub use device::{Device, DeviceReal, DeviceScales, DeviceTensor};
+pub use error::CudaError;
+pub use images::{IMAGES, Image, image_for};

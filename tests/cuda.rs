@@ -1,0 +1,280 @@
+//! The kernels, through the public API, against the reference: on hardware where there is a
+//! driver, on the emulator where `scripts/test` puts one in its place.
+#![cfg(feature = "cuda")]
+
+use blockscale::cuda::{CudaError, Device, DeviceReal, IMAGES};
+use blockscale::format::Format;
+use blockscale::layout::{Linear, Tiled8x4, Tiled128x4};
+use blockscale::numerics::{DrawBits, Profile, Rounding, Stochastic, philox4x32_10};
+use blockscale::{Backend, Blocks, Quantize, QuantizedTensor, Real};
+use half::{bf16, f16};
+
+/// The device, or `None` where this machine has none; `BLOCKSCALE_REQUIRE_DEVICE=1` insists.
+fn device() -> Option<Device> {
+    match Device::new(0) {
+        Ok(device) => Some(device),
+        Err(error) if std::env::var("BLOCKSCALE_REQUIRE_DEVICE").is_ok_and(|v| v == "1") => {
+            panic!("{error}")
+        }
+        Err(
+            CudaError::NoDriver(_) | CudaError::NoDevice { .. } | CudaError::KernelsNotCompiled,
+        ) => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Every named profile, altered ones that no name reaches, and built formats.
+fn profiles() -> Vec<Profile> {
+    let altered = [
+        ("mxfp4", "ocp+headroom=3/4"),
+        ("mxfp4", "rceil+scale=rms-floor"),
+        ("mxfp4", "rceil+scale=rms-nearest"),
+        ("nvfp4", "transformer-engine+headroom=16/17"),
+        ("nvfp4", "torchao+nonfinite=drop"),
+        ("nvfp4", "four-over-six-mse+bound=448"),
+        ("e3m2x64:e8m0", "even"),
+        ("e2m1x7:ue5m3i", "direct"),
+        ("int5/8x24:e8m0", "ceil"),
+        ("e4m3f@9x33:e4m3+tensor", "two-level"),
+        ("int4/1x5:e4m3+tensor", "two-level"),
+    ];
+    let altered =
+        altered.map(|(format, text)| Profile::parse(format.parse().unwrap(), text).unwrap());
+    let named = Format::NAMED.iter().flat_map(|(_, format)| Profile::all(*format));
+    named.chain(altered).collect()
+}
+
+const SHAPES: [&[usize]; 8] =
+    [&[3, 70], &[17, 33], &[2, 5, 48], &[1], &[0, 16], &[4, 0], &[2, 1, 3, 20], &[33, 17]];
+
+/// Values of every kind, by index: ordinary, over all octaves, ties, zeros, NaN and Inf (rarely).
+fn values<T: Real>(len: usize, seed: u32, special: bool) -> Vec<T> {
+    let value = |i: usize| {
+        let words = philox4x32_10([i as u32, seed, 0, 0], [1, 2]);
+        let uniform = words[0] as f32 / 4294967296.0 * 12.0 - 6.0;
+        let x = match words[1] % 16 {
+            0 => f32::from_bits(words[2] & 0xbfff_ffff),
+            1 => (words[2] % 49) as f32 / 4.0 - 6.0,
+            2 => 0.0,
+            3 => -0.0,
+            4 => f32::from_bits(words[2] & 0x807f_ffff),
+            5 if special && words[3] % 4 == 0 => f32::from_bits(0x7f80_0000 | words[2]),
+            6 if special && words[3] % 8 == 0 => f32::INFINITY,
+            _ => uniform,
+        };
+        if special || x.is_finite() { x } else { 1.0 }
+    };
+    (0..len).map(|i| T::from_f32(value(i))).collect()
+}
+
+fn roundings() -> [Rounding; 3] {
+    let draws = Stochastic::new(11, "tensor").with_stream(2).with_step(3);
+    [
+        Rounding::Nearest,
+        Rounding::Stochastic(draws),
+        Rounding::Stochastic(draws.with_bits(DrawBits::Sixteen)),
+    ]
+}
+
+/// Where two tensors differ, in words.
+fn difference(a: &QuantizedTensor, b: &QuantizedTensor) -> Option<String> {
+    let first = |a: &[u8], b: &[u8]| {
+        let at = a.iter().zip(b).position(|(a, b)| a != b)?;
+        Some(format!("byte {at} is {:#04x}, not {:#04x}", a[at], b[at]))
+    };
+    let stored = |t: &QuantizedTensor| t.tensor_scale().map(|s| (s.name(), s.value().to_bits()));
+    if stored(a) != stored(b) {
+        return Some(format!("tensor scale {:x?}, not {:x?}", stored(a), stored(b)));
+    }
+    first(a.scales().as_bytes(), b.scales().as_bytes())
+        .map(|found| format!("scales: {found}"))
+        .or(first(a.codes().as_bytes(), b.codes().as_bytes())
+            .map(|found| format!("codes: {found}")))
+}
+
+/// Quantizes on both, compares, dequantizes on both, compares; returns the bytes compared.
+fn compare<T: DeviceReal>(
+    device: &Device,
+    quantize: &Quantize,
+    shape: &[usize],
+    seed: u32,
+) -> usize {
+    let x: Vec<T> = values(shape.iter().product(), seed, seed % 2 == 1);
+    let expected = quantize.backend(Backend::Reference).run(&x, shape).unwrap();
+    // Nothing cannot be uploaded: one element that nobody reads stands for it.
+    let uploaded = if x.is_empty() { vec![T::from_f32(0.0)] } else { x };
+    let uploaded = device.upload(&uploaded).unwrap();
+    let view = uploaded.slice(..shape.iter().product::<usize>());
+    let got = device.quantize(quantize, &view, shape).unwrap();
+    let downloaded = got.download().unwrap();
+    let case =
+        || format!("{} {} {shape:?} {}", quantize.profile().format(), quantize.profile(), seed);
+    if let Some(found) = difference(&downloaded, &expected) {
+        panic!("{}: {found}", case());
+    }
+    let again = device.upload_tensor(&expected).unwrap();
+    let mut compared = expected.stored_bytes();
+    macro_rules! decode {
+        ($($real:ty),+) => {$(
+            let mut y = device.stream().clone_dtoh(&again.dequantize::<$real>().unwrap()).unwrap();
+            y.truncate(shape.iter().product());
+            let values = expected.dequantize_with::<$real>(Backend::Reference);
+            for (i, (a, b)) in y.iter().zip(&values).enumerate() {
+                assert_eq!(a.to_bits(), b.to_bits(), "{}: value {i}: {a} not {b}", case());
+            }
+            compared += size_of_val(values.as_slice());
+        )+};
+    }
+    decode!(f32, bf16, f16);
+    compared
+}
+
+#[test]
+fn every_profile_gives_the_references_bytes() {
+    let Some(device) = device() else { return };
+    let (mut compared, mut calls) = (0, 0u32);
+    for profile in profiles() {
+        for (s, shape) in SHAPES.iter().enumerate() {
+            for (r, rounding) in roundings().into_iter().enumerate() {
+                let blocks =
+                    if shape.len() > 1 && (s + r) % 3 == 1 { Blocks::Tile } else { Blocks::Row };
+                let quantize = Quantize::new(profile).rounding(rounding).blocks(blocks);
+                compared += match calls % 3 {
+                    0 => compare::<f32>(&device, &quantize, shape, calls),
+                    1 => compare::<bf16>(&device, &quantize, shape, calls),
+                    _ => compare::<f16>(&device, &quantize, shape, calls),
+                };
+                calls += 1;
+            }
+        }
+    }
+    println!("{calls} calls, {compared} bytes compared on {:?}", device.images()[0].architecture);
+}
+
+#[test]
+fn an_amax_on_the_device_is_used_as_it_stands() {
+    let Some(device) = device() else { return };
+    for profile in Profile::all(Format::NVFP4) {
+        let x: Vec<f32> = values(64, 5, false);
+        let device_x = device.upload(&x).unwrap();
+        for amax in [0.0, -0.0, 1.5, 3e38, f32::INFINITY, f32::NAN] {
+            let quantize = Quantize::new(profile);
+            let expected = quantize.tensor_amax(amax).run(&x, &[2, 32]).unwrap();
+            let amax_x = device.upload(&[amax]).unwrap();
+            let got = device.quantize_with_amax(&quantize, &device_x, &[2, 32], &amax_x).unwrap();
+            let host = device.quantize(&quantize.tensor_amax(amax), &device_x, &[2, 32]).unwrap();
+            for got in [got, host] {
+                let found = difference(&got.download().unwrap(), &expected);
+                assert_eq!(found, None, "{profile} {amax}");
+            }
+        }
+    }
+}
+
+fn amax_matches<T: DeviceReal>() {
+    let Some(device) = device() else { return };
+    let profile = Profile::default_for(Format::NVFP4);
+    for (len, seed) in [(1, 0), (31, 2), (257, 4), (5000, 6), (5000, 7)] {
+        let x: Vec<T> = values(len, seed, seed % 2 == 1);
+        let got = device.amax(&profile, &device.upload(&x).unwrap(), &[len]).unwrap();
+        let got = device.stream().clone_dtoh(&got).unwrap()[0];
+        let expected = blockscale::amax(&x);
+        assert!(
+            got == expected || got.is_nan() && expected.is_nan(),
+            "{len}: {got} not {expected}"
+        );
+    }
+}
+
+#[test]
+fn amax_is_that_of_the_reference() {
+    amax_matches::<f32>();
+    amax_matches::<bf16>();
+    amax_matches::<f16>();
+}
+
+#[test]
+fn scales_are_laid_out_as_on_the_host() {
+    let Some(device) = device() else { return };
+    for shape in [&[1usize, 16][..], &[130, 90], &[2, 9, 64], &[0, 16]] {
+        let x: Vec<f32> = values(shape.iter().product(), 3, false);
+        let q = Quantize::new(Profile::named(Format::NVFP4, "torchao").unwrap())
+            .run(&x, shape)
+            .unwrap();
+        let on_device = device.upload_tensor(&q).unwrap();
+        let tiled = on_device.scales_in::<Tiled128x4>().unwrap().download().unwrap();
+        assert_eq!(tiled, q.scales().relayout().unwrap(), "{shape:?}");
+        let tiled = on_device.scales_in::<Tiled8x4>().unwrap().download().unwrap();
+        assert_eq!(tiled, q.scales().relayout().unwrap(), "{shape:?}");
+        let linear = on_device.scales_in::<Linear>().unwrap().download().unwrap();
+        assert_eq!(linear.as_bytes(), q.scales().as_bytes(), "{shape:?}");
+    }
+}
+
+/// Two streams at once, and a handle shared by threads.
+#[test]
+fn streams_and_threads_do_not_disturb_each_other() {
+    let Some(device) = device() else { return };
+    let quantize = Quantize::new(Profile::default_for(Format::NVFP4));
+    std::thread::scope(|scope| {
+        for seed in 0..4 {
+            let device = match seed % 2 {
+                0 => device.clone(),
+                _ => Device::on(device.stream().context().new_stream().unwrap()).unwrap(),
+            };
+            scope.spawn(move || {
+                device.stream().context().bind_to_thread().unwrap();
+                for _ in 0..3 {
+                    compare::<f32>(&device, &quantize, &[4, 40], 2 * seed);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn wrong_arguments_are_typed_errors() {
+    let Some(device) = device() else { return };
+    let x = device.upload(&[1.0f32; 32]).unwrap();
+    let quantize = Quantize::new(Profile::default_for(Format::NVFP4));
+    let refused = |result: Result<_, CudaError>| matches!(result, Err(CudaError::Argument(_)));
+    assert!(refused(device.quantize(&quantize, &x, &[2, 17]).map(drop)));
+    assert!(refused(device.quantize(&quantize, &x, &[]).map(drop)));
+    assert!(refused(device.quantize(&quantize.blocks(Blocks::Tile), &x, &[32]).map(drop)));
+    assert!(refused(device.quantize(&quantize.tensor_amax(-1.0), &x, &[32]).map(drop)));
+    assert!(refused(device.amax(quantize.profile(), &x, &[33]).map(drop)));
+    let two = device.upload(&[1.0f32; 2]).unwrap();
+    assert!(refused(device.quantize_with_amax(&quantize, &x, &[32], &two).map(drop)));
+}
+
+/// Every unit is there for every architecture, each PTX names its target, none is large.
+#[test]
+fn images_are_complete() {
+    let mut architectures: Vec<_> = IMAGES.iter().map(|image| image.architecture).collect();
+    architectures.sort_unstable();
+    architectures.dedup();
+    for architecture in &architectures {
+        for unit in ["amax", "dequantize", "quantize", "relayout"] {
+            let image = IMAGES.iter().find(|i| i.unit == unit && i.architecture == *architecture);
+            let image = image.unwrap_or_else(|| panic!("{unit} for {architecture}"));
+            assert!(image.ptx.contains(&format!(".target sm_{architecture}")), "{unit}");
+            assert!(image.runs_on(image.capability));
+        }
+    }
+    let bytes =
+        |image: &blockscale::cuda::Image| image.ptx.len() + image.cubin.map_or(0, <[u8]>::len);
+    assert!(IMAGES.iter().map(bytes).sum::<usize>() <= 8 << 20);
+}
+
+/// Without a driver or without kernels a call says so.
+#[test]
+fn absence_is_a_typed_error() {
+    match Device::new(usize::MAX) {
+        Err(
+            error @ (CudaError::NoDriver(_)
+            | CudaError::NoDevice { .. }
+            | CudaError::KernelsNotCompiled),
+        ) => assert!(!error.to_string().is_empty()),
+        other => panic!("{other:?}"),
+    }
+}
