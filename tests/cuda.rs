@@ -58,8 +58,8 @@ fn values<T: Real>(len: usize, seed: u32, special: bool) -> Vec<T> {
             2 => 0.0,
             3 => -0.0,
             4 => f32::from_bits(words[2] & 0x807f_ffff),
-            5 if special && words[3] % 4 == 0 => f32::from_bits(0x7f80_0000 | words[2]),
-            6 if special && words[3] % 8 == 0 => f32::INFINITY,
+            5 if special && words[3].is_multiple_of(4) => f32::from_bits(0x7f80_0000 | words[2]),
+            6 if special && words[3].is_multiple_of(8) => f32::INFINITY,
             _ => uniform,
         };
         if special || x.is_finite() { x } else { 1.0 }

@@ -11,5 +11,9 @@ mod quantize;
 
 pub(crate) use amax::amax;
 pub(crate) use block::{Block, quantize_block};
-pub(crate) use dequantize::{dequantize, dequantize_row};
-pub(crate) use quantize::{Job, quantize, quantize_band};
+pub(crate) use dequantize::dequantize;
+#[cfg(feature = "parallel")]
+pub(crate) use dequantize::dequantize_row;
+#[cfg(feature = "parallel")]
+pub(crate) use quantize::quantize_band;
+pub(crate) use quantize::{Job, quantize};
