@@ -121,7 +121,7 @@ impl<S: AsRef<[u8]>> QuantizedTensor<S> {
     }
 
     fn check_tiles(&self, extents: Extents) -> Result<()> {
-        if self.blocks == Blocks::Row {
+        if self.blocks == Blocks::Row || extents.elements() == 0 {
             return Ok(());
         }
         for batch in 0..extents.batches {
@@ -245,6 +245,7 @@ mod tests {
         parts("ggml", Blocks::Tile, &[2, 16], 16, vec![3, 3], None).unwrap();
         parts("ggml", Blocks::Row, &[2, 16], 16, vec![3, 4], None).unwrap();
         parts("ggml", Blocks::Row, &[0, 16], 0, vec![], None).unwrap();
+        parts("ggml", Blocks::Tile, &[1 << 50, 0], 0, vec![], None).unwrap();
         parts("torchao", Blocks::Row, &[16], 8, vec![0], Some(TensorScale::Decode(1.0))).unwrap();
     }
 

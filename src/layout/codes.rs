@@ -221,8 +221,8 @@ impl<L: CodeLayout, S: AsRef<[u8]>> Codes<L, S> {
 
     /// Packing what was unpacked gives the same bytes unless an unused bit is set.
     fn check_padding(&self) -> Result<()> {
-        if self.rows == 0 {
-            return Ok(()); // and k may be anything
+        if self.as_bytes().is_empty() {
+            return Ok(()); // and rows or k may be anything
         }
         let mut codes = vec![0; self.k];
         let mut packed = vec![0; self.row_bytes()];
@@ -291,8 +291,10 @@ impl<L: CodeLayout, S: AsRef<[u8]>> Codes<L, S> {
     pub fn relayout<M: CodeLayout>(&self) -> Result<Codes<M>> {
         let row_bytes = M::row_bytes(self.k, self.bits, self.block)?;
         let mut bytes = vec![0; row_bytes * self.rows];
-        let mut codes = vec![0; if self.rows > 0 { self.k } else { 0 }];
-        for row in 0..self.rows {
+        // Of nothing, rows or k may be anything.
+        let rows = if bytes.is_empty() { 0 } else { self.rows };
+        let mut codes = vec![0; if rows > 0 { self.k } else { 0 }];
+        for row in 0..rows {
             self.unpack_row(row, &mut codes);
             let packed = &mut bytes[row * row_bytes..(row + 1) * row_bytes];
             M::pack_row(&codes, self.bits, self.block, packed);
@@ -371,6 +373,8 @@ mod tests {
         assert!(Codes::<Raw>::new(vec![], usize::MAX, 2, 8, 16).is_err(), "overflow");
         let no_rows = Codes::<Raw>::new(vec![], 0, usize::MAX / 2, 8, 16).unwrap();
         assert!(no_rows.relayout::<Bytes>().unwrap().as_bytes().is_empty());
+        let no_columns = Codes::<Raw>::new(vec![], usize::MAX / 2, 0, 8, 16).unwrap();
+        assert!(no_columns.relayout::<Bytes>().unwrap().as_bytes().is_empty());
         for (k, bits, block) in [(17, 4, 16), (16, 6, 16), (15, 4, 15)] {
             assert!(SplitHalves::row_bytes(k, bits, block).is_err(), "{k} {bits} {block}");
         }

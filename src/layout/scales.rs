@@ -145,8 +145,11 @@ impl<L: ScaleLayout, S: AsRef<[u8]>> Scales<L, S> {
     }
 
     fn coordinates(&self) -> impl Iterator<Item = (usize, usize, usize)> + use<L, S> {
-        let (rows, columns) = (self.rows, self.columns);
-        (0..self.batches)
+        // Of nothing, the other extents may be anything: none of them is walked.
+        let empty = self.as_bytes().is_empty();
+        let (batches, rows, columns) =
+            if empty { (0, 0, 0) } else { (self.batches, self.rows, self.columns) };
+        (0..batches)
             .flat_map(move |b| (0..rows).flat_map(move |r| (0..columns).map(move |c| (b, r, c))))
     }
 
@@ -282,6 +285,10 @@ mod tests {
         ] {
             let refused = Scales::<Tiled128x4>::new(vec![], batches, rows, columns);
             assert!(matches!(refused, Err(Error::Overflow { .. })));
+        }
+        for (batches, rows, columns) in [(1 << 40, 1 << 20, 0), (1 << 60, 0, 1)] {
+            let empty = Scales::<Linear>::new(vec![], batches, rows, columns).unwrap();
+            assert_eq!(empty.relayout::<Linear>().unwrap(), empty);
         }
         let scales = Scales::<Linear>::new(vec![7; 6], 1, 2, 3).unwrap();
         assert_eq!(format!("{scales:?}"), "Scales<linear>(1 x 2 x 3)");
