@@ -206,18 +206,14 @@ impl<L: ScaleLayout, S: AsRef<[u8]>> Scales<L, S> {
 /// Bytes of all matrices, padding included.
 pub(crate) fn length<L: ScaleLayout>(batches: usize, rows: usize, columns: usize) -> Result<usize> {
     let limit = isize::MAX as usize;
-    let size = |batches: usize, rows: usize, columns: usize| {
-        batches as u128 * (rows as u128 * columns as u128)
+    let addressable = |given: u128| match given > limit as u128 {
+        true => Err(Error::Overflow { what: "the size of the scales", given, limit: limit as u64 }),
+        false => Ok(given as usize),
     };
-    let overflow =
-        |given| Error::Overflow { what: "the size of the scales", given, limit: limit as u64 };
-    // Padding at most multiplies, so it is only computed of what can be padded.
-    if rows > limit || columns > limit {
-        return Err(overflow(rows.max(columns) as u128));
-    }
+    // Only what is an address can be padded, and two of them multiplied.
+    addressable(batches.max(rows).max(columns) as u128)?;
     let (rows, columns) = L::padded(rows, columns);
-    let bytes = size(batches, rows, columns);
-    if batches > limit || bytes > limit as u128 { Err(overflow(bytes)) } else { Ok(bytes as usize) }
+    addressable((batches as u128 * rows as u128).saturating_mul(columns as u128))
 }
 
 impl<L: ScaleLayout, S> fmt::Debug for Scales<L, S> {
@@ -282,6 +278,7 @@ mod tests {
             (1, usize::MAX, 1),
             (1, 1, usize::MAX),
             (1 << 30, 1 << 30, 1 << 30),
+            (1 << 62, 1 << 62, 1 << 62),
         ] {
             let refused = Scales::<Tiled128x4>::new(vec![], batches, rows, columns);
             assert!(matches!(refused, Err(Error::Overflow { .. })));
@@ -290,6 +287,8 @@ mod tests {
             let empty = Scales::<Linear>::new(vec![], batches, rows, columns).unwrap();
             assert_eq!(empty.relayout::<Linear>().unwrap(), empty);
         }
+        let largest = Scales::<Linear>::new(vec![], 1, 1, isize::MAX as usize);
+        assert!(matches!(largest, Err(Error::WrongLength { .. })), "no overflow, but not there");
         let scales = Scales::<Linear>::new(vec![7; 6], 1, 2, 3).unwrap();
         assert_eq!(format!("{scales:?}"), "Scales<linear>(1 x 2 x 3)");
         assert_eq!(scales.into_inner(), vec![7; 6]);

@@ -95,7 +95,8 @@ impl Profile {
                 let code = self.cast(float, quotient, block.amax);
                 BlockScale { code, value: float.decode(code) }
             }
-            (_, None) => BlockScale { code: 0, value: self.quotient(tensor, block.amax) * stretch },
+            // F32 scales have no such search either.
+            (_, None) => BlockScale { code: 0, value: self.quotient(tensor, block.amax) },
         };
         match (chosen.value.is_nan(), self.nonfinite) {
             (false, _) => ScaleChoice::Scale(chosen),
@@ -227,12 +228,123 @@ fn half_up_e4m3(d: f32) -> u8 {
         // Below the normal range in steps of 2^-9; the last step is not carried into it.
         return ((d * 512.0 + 0.5) as i32).min(7) as u8;
     }
-    let (mut exponent, mut mantissa) = (exponent, (bits >> 20) & 7);
-    if bits >> 19 & 1 == 1 {
-        mantissa += 1;
-        if mantissa == 8 {
-            (mantissa, exponent) = (0, exponent + 1);
+    // Half a step up, cut, and the bias changed; a carry goes into the exponent.
+    let code = (((bits >> 19) + 1) >> 1) - (120 << 3);
+    if code >= 15 << 3 { 0x7e } else { code as u8 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Format;
+
+    fn bits(bits: u32) -> f32 {
+        f32::from_bits(bits)
+    }
+
+    /// The scale of a block with this amax and deviation, in a tensor whose amax is 2688.
+    fn chosen(format: &str, profile: &str, amax: f32, std: f32) -> BlockScale {
+        let profile = Profile::parse(format.parse::<Format>().unwrap(), profile).unwrap();
+        let tensor = profile.tensor_factors(2688.0);
+        match profile.block_scale(&tensor, BlockStatistics { amax, std }) {
+            ScaleChoice::Scale(scale) => scale,
+            ScaleChoice::Dead(scale) => panic!("dead under {scale:?}"),
         }
     }
-    if exponent >= 15 { 0x7e } else { (exponent << 3) as u8 | mantissa as u8 }
+
+    #[test]
+    fn deviations_follow_the_formula() {
+        assert_eq!(standard_deviation(&[1.0, 2.0, 3.0, 4.0]), 1.25f32.sqrt());
+        assert_eq!(standard_deviation(&[3.0, 5.0, 7.0]), bits(0x3fd1_05ec)); // √(8/3), steps in f32
+        assert_eq!(standard_deviation(&[-2.0; 3]), 0.0);
+        assert_eq!(standard_deviation(&[1e30, 1e30]), f32::INFINITY); // Inf − Inf
+    }
+
+    #[test]
+    fn fitted_exponents_follow_the_deviation() {
+        // std · 2.92247856 / 6 + 1e-8 is 0.487, 1.6e-8, 1e-8, and √2 but for an ulp.
+        let rows = [
+            (1.0, 125, 126),
+            (1.25e-8, 101, 101),
+            (0.0, 100, 100),
+            (bits(0x4039_d22f), 127, 127),
+            (bits(0x4039_d230), 127, 128),
+        ];
+        for (std, floor, nearest) in rows {
+            assert_eq!(chosen("mxfp4", "rceil+scale=rms-floor", 1.0, std).code, floor, "{std}");
+            assert_eq!(chosen("mxfp4", "rceil+scale=rms-nearest", 1.0, std).code, nearest, "{std}");
+        }
+    }
+
+    #[test]
+    fn exponents_at_the_ends() {
+        let rows = [
+            // Zero blocks.
+            ("mxfp4", "rceil+scale=rms-floor", 0.0, 0),
+            ("mxint8", "ceil", 0.0, 0),
+            ("mxint8", "microxcaling", 0.0, 1),
+            ("mxfp4", "ggml", 0.0, 0),
+            ("mxfp4", "modelopt", 0.0, 0),
+            // amax / 6 a subnormal: at 2^-127 and above it, and from 2^-126 on.
+            ("mxfp4", "rceil", bits(0x00c0_0000), 0),
+            ("mxfp4", "rceil", bits(0x0140_0000), 0),
+            ("mxfp4", "rceil", bits(0x0140_3000), 1),
+            ("mxfp4", "rceil", bits(0x01c0_0000), 1),
+            ("mxfp4", "rceil", bits(0x01c0_000c), 2),
+            // The logarithm of the largest float is 128.
+            ("mxfp4", "microxcaling", f32::MAX, 253),
+        ];
+        for (format, profile, amax, code) in rows {
+            assert_eq!(chosen(format, profile, amax, 0.0).code, code, "{format} {profile} {amax}");
+        }
+        let profile = Profile::parse(Format::MXINT8, "microxcaling").unwrap();
+        let block = BlockStatistics { amax: f32::MAX, std: 0.0 };
+        let dead = profile.block_scale(&profile.tensor_factors(0.0), block);
+        assert!(matches!(dead, ScaleChoice::Dead(BlockScale { code: 255, .. })));
+    }
+
+    #[test]
+    fn quotients_become_float_scales() {
+        let rows = [
+            // The tensor's amax is T, so S = t = 1 and the quotient is amax / 6.
+            ("nvfp4", "torchao", 6.0, 0x38, 1.0),
+            ("nvfp4", "torchao", 1e-9, 0x08, 0.015625),
+            ("nvfp4", "modelopt", 1e-9, 0x01, 0.001953125),
+            ("nvfp4", "transformer-engine", 1e-9, 0x00, 0.0),
+            ("nvfp4", "compressed-tensors", 1e-9, 0x20, 0.125),
+            // Headroom: 17 / 6 · 1.0625, and never below the normal range.
+            ("nvfp4", "torchao+headroom=16/17", 6.0 * 16.0, 0x59, 18.0),
+            ("nvfp4", "transformer-engine+headroom=16/17", 1e-9, 0x08, 0.015625),
+            ("fp4-ue5m3", "direct", 6.0, 0x78, 1.0),
+            ("fp4-ue5m3", "direct", 1e-9, 0x01, 2f32.powi(-17)),
+            ("fp4-ue5m3", "direct", 0.0, 0x00, 0.0),
+            ("e2m1x16:f32", "direct", 7.5, 0x00, 1.25),
+        ];
+        for (format, profile, amax, code, value) in rows {
+            let scale = chosen(format, profile, amax, 0.0);
+            assert_eq!(scale, BlockScale { code, value }, "{format} {profile} {amax}");
+        }
+    }
+
+    #[test]
+    fn half_up_casts_are_those_of_ggml() {
+        let rows = [
+            (0.0, 0x00),
+            (1.0 / 512.0, 0x01),
+            (1.5 / 512.0, 0x02),
+            (7.9 / 512.0, 0x07), // not carried into the normal range
+            (1.0 / 64.0, 0x08),
+            (1.0, 0x38),
+            (1.0625, 0x39),
+            (1.0624, 0x38),
+            (1.9375, 0x40), // carried into the exponent
+            (247.9, 0x77),
+            (248.0, 0x7e),
+            (256.0, 0x7e),
+            (1e9, 0x7e),
+        ];
+        for (d, code) in rows {
+            assert_eq!(half_up_e4m3(d), code, "{d}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! From codes back to values.
 
-use super::knobs::{DecodeRule, Headroom};
+use super::knobs::DecodeRule;
 use super::{BlockScale, Profile, TensorScale};
 use crate::format::{Scale, canonical, e8m0_value};
 
@@ -10,10 +10,10 @@ impl Profile {
         let s = scale.value;
         let stored = tensor.map_or(1.0, TensorScale::value);
         let value = match self.decode {
-            DecodeRule::Scale if self.headroom == Headroom::ThreeQuarters => q * (stored * s),
-            DecodeRule::Scale | DecodeRule::Halved => self.product(scale, q),
+            DecodeRule::Halved => self.product(scale, q),
             DecodeRule::FoldedAmax => q * (s * stored * (1.0 / self.tensor_target())),
-            DecodeRule::TimesDecode => q * (stored * s),
+            // Where nothing is stored it counts as 1; the 4/3 of a headroom is stored.
+            DecodeRule::Scale | DecodeRule::TimesDecode => q * (stored * s),
             // −0 + 0 is +0, and nothing else changes.
             DecodeRule::TimesDecodePlusZero => (q + 0.0) * (stored * s),
             DecodeRule::OverEncode => q * (s / stored),

@@ -52,7 +52,7 @@ impl Profile {
             SignRule::Bit => x.is_sign_negative(),
             SignRule::Negative => y < 0.0,
             SignRule::NotPositive => y <= 0.0,
-            SignRule::NonZero => y < 0.0 && magnitude != 0,
+            SignRule::NonZero => x.is_sign_negative() && magnitude != 0,
         };
         element.with_sign(negative, magnitude)
     }

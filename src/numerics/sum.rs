@@ -5,14 +5,14 @@
 /// ```text
 /// while n > 1:  n /= 2;  term[i] = fl(term[i] + term[i + n])  for i < n
 /// ```
-pub(crate) fn fold_in_halves(terms: &mut [f32]) -> f32 {
+pub(crate) fn fold_in_halves(mut terms: &mut [f32]) -> f32 {
     debug_assert!(terms.len().is_power_of_two());
-    let mut n = terms.len();
-    while n > 1 {
-        n /= 2;
-        for i in 0..n {
-            terms[i] += terms[i + n];
+    while let [_, _, ..] = terms {
+        let (low, high) = terms.split_at_mut(terms.len() / 2);
+        for (a, b) in low.iter_mut().zip(high) {
+            *a += *b;
         }
+        terms = low;
     }
     terms[0]
 }

@@ -38,7 +38,7 @@ impl Job {
 
 /// Quantizes rows that share their scales: one row, or up to `block` rows of tiles.
 ///
-/// `values` holds the rows from row `first` (of all matrices) on; `codes` and `scales` receive
+/// `values`, at least one, holds the rows from row `first` (of all matrices) on; `codes` and `scales` receive
 /// their packed codes and their scales.
 pub(crate) fn quantize_band<T: Real>(
     job: &Job,
@@ -72,10 +72,8 @@ pub(crate) fn quantize_band<T: Real>(
             unpacked[row * k + start..][..used].copy_from_slice(codes);
         }
     }
-    if k > 0 {
-        for (unpacked, packed) in unpacked.chunks(k).zip(codes.chunks_mut(code_bytes)) {
-            Raw::pack_row(unpacked, format.element().bits(), width, packed);
-        }
+    for (unpacked, packed) in unpacked.chunks(k).zip(codes.chunks_mut(code_bytes)) {
+        Raw::pack_row(unpacked, format.element().bits(), width, packed);
     }
     Ok(())
 }
