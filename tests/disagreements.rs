@@ -3,8 +3,8 @@
 //! Every row is an input on which public implementations were seen to differ.
 
 use blockscale::format::{Format, Scale};
-use blockscale::numerics::Profile;
-use blockscale::{Backend, Quantize, QuantizedTensor};
+use blockscale::numerics::{Profile, Rounding, Stochastic};
+use blockscale::{Backend, Blocks, Quantize, QuantizedTensor};
 
 fn run(format: Format, profile: &str, x: &[f32], amax: Option<f32>) -> QuantizedTensor {
     let mut quantize =
@@ -255,4 +255,90 @@ fn nan_and_inf_blocks() {
     let q = run(Format::NVFP4, "transformer-engine", &x, Some(1.0));
     assert_eq!(q.scales().as_bytes()[0], 255);
     assert_eq!(q.scales().as_bytes()[1], 0x7e);
+}
+
+/// `quantize` and `dequantize` do not meet all of what may be stored.
+#[test]
+fn codes_are_decoded_as_each_reads_them() {
+    let decoded = |format, profile, scale, codes: u8| {
+        let profile = Profile::parse(format, profile).unwrap();
+        let stored = run(format, &profile.to_string(), &[2688.0], None).tensor_scale();
+        let (codes, scales) = (vec![codes], vec![scale]);
+        let q =
+            QuantizedTensor::from_parts(profile, Blocks::Row, &[2], codes, scales, stored).unwrap();
+        <[f32; 2]>::try_from(q.dequantize::<f32>()).unwrap().map(f32::to_bits)
+    };
+    let rows = [
+        // ggml: E8M0 255 is 2^128, and E4M3 NaN is 0.
+        (Format::MXFP4, "ggml", 255, 0x21, [2f32.powi(127), f32::INFINITY]),
+        (Format::MXFP4, "ggml", 254, 0xa1, [2f32.powi(126), -2f32.powi(127)]),
+        (Format::NVFP4, "ggml", 0x7f, 0xd0, [0.0, -0.0]),
+        (Format::NVFP4, "ggml", 0x38, 0xd1, [0.5, -3.0]),
+        // −0 is read as +0 by one, kept by the others.
+        (Format::NVFP4, "modelopt", 0x38, 0x98, [0.0, -0.5]),
+        (Format::NVFP4, "torchao", 0x38, 0x98, [-0.0, -0.5]),
+        (Format::NVFP4, "transformer-engine", 0x40, 0x75, [6.0, 12.0]),
+        (Format::NVFP4, "four-over-six-mse+bound=448", 0x40, 0x75, [6.0, 12.0]),
+        (Format::NVFP4, "compressed-tensors", 0x40, 0x75, [6.0, 12.0]),
+        // The 4/3 of the headroom.
+        (Format::MXFP4, "ocp+headroom=3/4", 128, 0x75, [8.0, 16.0]),
+        (Format::MXFP4, "ocp", 128, 0x75, [6.0, 12.0]),
+    ];
+    for (format, profile, scale, codes, values) in rows {
+        let got = decoded(format, profile, scale, codes);
+        assert_eq!(got, values.map(f32::to_bits), "{profile} {scale:#x} {codes:#x}");
+    }
+}
+
+#[test]
+fn headroom_of_three_quarters_clips_nothing() {
+    // 7.9 · 3/4 = 5.925 under the scale 1 of a floor; −2 · 3/4 is a code of its own.
+    let q = run(Format::MXFP4, "ocp+headroom=3/4", &[7.9, -2.0], None);
+    assert_eq!((q.scales().as_bytes(), q.codes().as_bytes()), (&[127][..], &[0xb7][..]));
+    assert_eq!(q.dequantize::<f32>(), [8.0, -2.0]);
+}
+
+#[test]
+fn four_over_six_keeps_six_where_both_are_exact() {
+    let q = run(Format::NVFP4, "four-over-six-mse", &[6.0], None);
+    assert_eq!((q.scales().as_bytes(), q.codes().as_bytes()), (&[0x78][..], &[7][..]));
+    // Under a scale that is zero every element is.
+    let q = run(Format::NVFP4, "four-over-six-mse", &[1.0], Some(1e38));
+    assert_eq!((q.scales().as_bytes(), q.codes().as_bytes()), (&[0][..], &[0][..]));
+}
+
+#[test]
+fn ggml_rounds_stochastically_by_the_quotient() {
+    let draws = Rounding::Stochastic(Stochastic::new(0, "w"));
+    let codes = |format, x: &[f32]| {
+        let quantize = Quantize::new(Profile::named(format, "ggml").unwrap()).rounding(draws);
+        quantize.run(x, &[x.len()]).unwrap().codes().as_bytes().to_vec()
+    };
+    // What is a code keeps it, whatever is drawn; a sign needs a magnitude.
+    assert_eq!(codes(Format::NVFP4, &[6.0, -3.0, -0.0, 0.5, 0.0, -1e-9]), [0xd7, 0x10, 0x00]);
+    assert_eq!(codes(Format::NVFP4, &[24.0, -12.0]), [0xd7]);
+    // Below half the smallest scale everything is zero, though in 1024 draws some go up.
+    assert_eq!(codes(Format::NVFP4, &[5.8e-3; 1024]), [0; 512]);
+}
+
+#[test]
+fn a_nan_that_the_tensor_scale_knows_of_is_in_every_block() {
+    let mut x = [1.0; 32];
+    x[20] = f32::NAN;
+    for profile in Profile::all(Format::NVFP4).iter().filter(|profile| profile.name() != "ggml") {
+        let q = run(Format::NVFP4, profile.name(), &x, None);
+        assert_eq!(q.scales().as_bytes(), [255, 255], "{profile}");
+    }
+}
+
+#[test]
+fn nothing_is_quantized_to_nothing() {
+    for shape in [&[0][..], &[3, 0], &[0, 16], &[2, 0, 5]] {
+        for backend in [Backend::Reference, Backend::Cpu] {
+            let quantize = Quantize::new(Profile::default_for(Format::NVFP4)).backend(backend);
+            let q = quantize.run(&[0.0f32; 0], shape).unwrap();
+            assert!(q.codes().as_bytes().is_empty() && q.scales().as_bytes().is_empty());
+            assert!(q.dequantize_with::<f32>(backend).is_empty());
+        }
+    }
 }

@@ -234,6 +234,7 @@ mod tests {
             assert_eq!(float.min_normal(), min_normal);
             assert_eq!(Element::Float(float).mantissa_bits(), mantissa_bits);
         }
+        assert_eq!([Element::INT8, Element::INT6].map(Element::mantissa_bits), [6, 4]);
         assert_eq!((Minifloat::UE5M3.max(), Minifloat::UE5M3.max_code()), (114688.0, 0xfe));
         assert_eq!(
             (Minifloat::UE5M3_IEEE.max(), Minifloat::UE5M3_IEEE.max_code()),

@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn deviations_follow_the_formula() {
         assert_eq!(standard_deviation(&[1.0, 2.0, 3.0, 4.0]), 1.25f32.sqrt());
-        assert_eq!(standard_deviation(&[3.0, 5.0, 7.0]), bits(0x3fd1_05ec)); // √(8/3), steps in f32
+        assert_eq!(standard_deviation(&[3.0, 5.0, 7.0]), 1.632_993); // √(83/3 − 25)
         assert_eq!(standard_deviation(&[-2.0; 3]), 0.0);
         assert_eq!(standard_deviation(&[1e30, 1e30]), f32::INFINITY); // Inf − Inf
     }
@@ -312,8 +312,9 @@ mod tests {
             ("nvfp4", "modelopt", 1e-9, 0x01, 0.001953125),
             ("nvfp4", "transformer-engine", 1e-9, 0x00, 0.0),
             ("nvfp4", "compressed-tensors", 1e-9, 0x20, 0.125),
-            // Headroom: 17 / 6 · 1.0625, and never below the normal range.
-            ("nvfp4", "torchao+headroom=16/17", 6.0 * 16.0, 0x59, 18.0),
+            // Headroom: 12.5 / 5.647, not 12.5 / 6; and never below the normal range.
+            ("fp4-ue5m3", "direct+headroom=16/17", 12.5, 0x81, 2.25),
+            ("nvfp4", "torchao+headroom=16/17", 96.0, 0x58, 16.0), // also in the tensor scale
             ("nvfp4", "transformer-engine+headroom=16/17", 1e-9, 0x08, 0.015625),
             ("fp4-ue5m3", "direct", 6.0, 0x78, 1.0),
             ("fp4-ue5m3", "direct", 1e-9, 0x01, 2f32.powi(-17)),

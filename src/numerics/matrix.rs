@@ -189,6 +189,14 @@ pub(super) fn profiles(format: Format) -> Vec<Profile> {
 mod tests {
     use super::*;
 
+    /// The search of ggml takes the first of equal errors, which is what this knob says.
+    #[test]
+    fn ggml_rounds_ties_to_zero() {
+        for format in [Format::MXFP4, Format::NVFP4] {
+            assert_eq!(Profile::named(format, "ggml").unwrap().ties, Ties::Zero);
+        }
+    }
+
     /// The contract of names, format by format, the default first.
     #[test]
     fn the_matrix_is_the_promised_one() {

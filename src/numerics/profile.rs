@@ -382,6 +382,7 @@ mod tests {
             ("mxfp4", "rceil+cast=half-up"),
             ("mxfp4", "rceil+headroom=3/4"),
             ("mxint8", "ocp+scale=ceil+headroom=3/4"),
+            ("e3m0fx32:e8m0", "ocp+headroom=3/4"),
             ("mxfp4", "rceil+headroom=16/17"),
             ("mxfp4", "ocp+headroom=3/4+map=reciprocal-zero"),
             ("mxfp4", "rceil+search=four-over-six-mse"),
@@ -448,7 +449,14 @@ mod tests {
         assert!(bias(Format::MXINT8, "ceil+scale=ceil"));
         assert!(bias(Format::MXFP4, "rceil+scale=rms-floor"));
         assert!(!bias("e2m1x16:f32".parse().unwrap(), "direct"));
-        let message = Profile::named(Format::NVFP4, "ggml").unwrap().require_unbiased();
-        assert!(message.unwrap_err().to_string().contains("16/17"));
+        let rows = [
+            (Format::NVFP4, "ggml", "use a profile with a tensor scale"),
+            (Format::MXFP4, "even", "use rceil, ceil or ocp+headroom=3/4"),
+            (Format::MXINT8, "ocp", "use ceil,"),
+        ];
+        for (format, name, advice) in rows {
+            let refused = Profile::named(format, name).unwrap().require_unbiased().unwrap_err();
+            assert!(refused.to_string().contains(advice), "{refused}");
+        }
     }
 }

@@ -251,6 +251,8 @@ mod tests {
             let byte = words[k as usize / 4].to_le_bytes()[k as usize % 4];
             assert_eq!(eight.draw(9, 32 + k), Ok(u32::from(byte)));
         }
+        // A shard draws what the whole does.
+        assert_eq!(eight.with_offset(2, 20).draw(7, 12), eight.draw(9, 32));
         let sixteen = eight.with_bits(DrawBits::Sixteen);
         let words = philox4x32_10([4, 9, 5, 6], sixteen.key());
         for k in 0..8u64 {

@@ -89,3 +89,41 @@ impl Profile {
         TensorFactors { encode, decode, stored, nan }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Format;
+    use TensorScale::{Amax, Decode, Encode};
+
+    #[test]
+    fn factors_and_what_is_stored() {
+        let rows = [
+            // T = 6 · 448 = 2688, with four over six 6 · 256 = 1536.
+            ("transformer-engine", 5376.0, 0.5, 2.0, Some(Amax(5376.0))),
+            ("transformer-engine", 0.0, 1.0, 1.0, Some(Amax(0.0))),
+            ("transformer-engine", f32::INFINITY, 1.0, 1.0, Some(Amax(f32::INFINITY))),
+            ("four-over-six-mse", 768.0, 2.0, 0.5, Some(Amax(768.0))),
+            ("torchao", 5376.0, 0.5, 2.0, Some(Decode(2.0))),
+            ("torchao", 0.0, f32::INFINITY, 0.0, Some(Decode(0.0))),
+            ("torchao", f32::INFINITY, 1.0, 1.0, Some(Decode(1.0))),
+            ("compressed-tensors", 2048.0, 1.3125, 0.761_904_8, Some(Encode(1.3125))),
+            ("compressed-tensors", 0.0, 1.0, 1.0, Some(Encode(1.0))),
+            ("compressed-tensors", f32::INFINITY, 1.0, 1.0, Some(Encode(1.0))),
+            ("ggml", 5376.0, 1.0, 1.0, None),
+        ];
+        for (name, amax, encode, decode, stored) in rows {
+            let factors = Profile::named(Format::NVFP4, name).unwrap().tensor_factors(amax);
+            assert_eq!((factors.encode, factors.decode), (encode, decode), "{name} {amax}");
+            assert_eq!(factors.stored, stored, "{name} {amax}");
+            assert!(!factors.nan, "{name} {amax}");
+        }
+        for (name, nan) in [("transformer-engine", true), ("torchao", true), ("ggml", false)] {
+            let factors = Profile::named(Format::NVFP4, name).unwrap().tensor_factors(f32::NAN);
+            assert_eq!(factors.nan, nan, "{name}");
+        }
+        let headroom = Profile::parse(Format::MXFP4, "ocp+headroom=3/4").unwrap();
+        assert_eq!(headroom.tensor_factors(1.0).stored, Some(Decode(4.0 / 3.0)));
+        assert_eq!(headroom.tensor_scale_name(), Some("decode_scale"));
+    }
+}
