@@ -37,7 +37,7 @@ pub enum Round {
     /// ```
     ///
     /// evaluated in integers on the exact fraction. A truncated `bits`-bit draw is low by up to
-    /// 2^−bits of a step on average. `draw` must be below 2^bits, `bits` at most 32.
+    /// 2^−bits of a step on average. More than 32 bits cannot be drawn and count as 32.
     Stochastic {
         /// The uniform draw, below 2^bits.
         draw: u32,
@@ -72,6 +72,7 @@ impl Round {
                 },
             },
             Self::Stochastic { draw, bits } => {
+                let bits = bits.min(32);
                 let cut = (u128::from(remainder) << bits) >> shift;
                 cut as u64 + u64::from(draw) >= 1 << bits
             }
@@ -126,6 +127,16 @@ mod tests {
                     assert_eq!(f64::from(got), exact.floor() + f64::from(u8::from(up)));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_draw_has_at_most_32_bits() {
+        for bits in [32, 33, 63, 64, 128, u32::MAX] {
+            let round = |draw| Round::Stochastic { draw, bits };
+            // A half goes up from the draw 2^31 on.
+            assert_eq!(round(0x7fff_ffff).sum(0, 1, 1), 0);
+            assert_eq!(round(0x8000_0000).sum(0, 1, 1), 1);
         }
     }
 
