@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const UNITS: [&str; 4] = ["amax", "dequantize", "quantize", "relayout"];
+const UNITS: [&str; 5] = ["amax", "dequantize", "quantize", "quantize_blocks", "relayout"];
 const ARCHITECTURES: &str = "80;90a;100a;103a;120a";
 
 /// Each product and quotient rounds once: no contraction, no flush to zero, no fast division.
@@ -115,22 +115,39 @@ fn compile_one(nvcc: &Path, out: &Path, job: &(&str, &str, (u32, u32))) -> Strin
     let source = format!("kernels/{unit}.cu");
     let ptx = out.join(format!("{unit}.{architecture}.ptx"));
     run(nvcc, &["-ptx", &format!("-arch=compute_{architecture}"), &source], &ptx);
+    let packed = pack(&ptx);
     let mut row = String::new();
     let _ = write!(
         row,
         "    Image {{ unit: {unit:?}, architecture: {architecture:?}, capability: ({major}, {minor}), \
-         ptx: include_str!({ptx:?}), cubin: "
+         packed_ptx: include_bytes!({packed:?}), packed_cubin: "
     );
     // A toolkit without ptxas still gives PTX, which the driver compiles.
     let ptxas = nvcc.with_file_name("ptxas");
     let cubin = out.join(format!("{unit}.{architecture}.cubin"));
     if ptxas.exists() || nvcc == Path::new("nvcc") {
-        run(nvcc, &["-cubin", &format!("-arch=sm_{architecture}"), &source], &cubin);
-        let _ = writeln!(row, "Some(include_bytes!({cubin:?})) }},");
+        let text = ptx.to_str().expect("cargo's paths are UTF-8 where this crate builds");
+        run(nvcc, &["-cubin", &format!("-arch=sm_{architecture}"), text], &cubin);
+        let _ = writeln!(row, "Some(include_bytes!({:?})) }},", pack(&cubin));
     } else {
         row += "None },\n";
     }
     row
+}
+
+/// Packs a file (zlib) beside itself.
+#[cfg(feature = "cuda")]
+fn pack(file: &Path) -> PathBuf {
+    let bytes = std::fs::read(file).expect("the compiler wrote it");
+    let packed = PathBuf::from(format!("{}.z", file.display()));
+    std::fs::write(&packed, miniz_oxide::deflate::compress_to_vec_zlib(&bytes, 7))
+        .expect("OUT_DIR is writable");
+    packed
+}
+
+#[cfg(not(feature = "cuda"))]
+fn pack(_: &Path) -> PathBuf {
+    unreachable!("nothing is compiled without the feature `cuda`")
 }
 
 fn run(nvcc: &Path, arguments: &[&str], output: &Path) {

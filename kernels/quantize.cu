@@ -27,63 +27,102 @@ struct QuantizeArguments {
     Draws draws;
 };
 
+// Tile `at` of all, counted along K first, and its neighbours where they share a byte of codes.
 template <typename T>
-__device__ inline void quantize(Profile const& profile, QuantizeArguments const& a) {
-    TensorFactors tensor = tensor_factors(profile, a.amax ? *a.amax : a.amax_value);
-    if (blockIdx.x == 0 && threadIdx.x == 0 && a.tensor_scale) *a.tensor_scale = tensor.stored;
-
+__device__ __noinline__ void quantize_tile(Profile const& profile, TensorFactors const& tensor,
+                                           QuantizeArguments const& a, uint64_t at) {
     uint64_t groups = (a.scale_columns + a.group - 1) / a.group;
     uint64_t bands = (a.rows + a.tile_rows - 1) / a.tile_rows;
-    uint64_t work = a.batches * bands * groups;
-    for (uint64_t at = uint64_t(blockIdx.x) * blockDim.x + threadIdx.x; at < work;
-         at += uint64_t(gridDim.x) * blockDim.x) {
-        uint64_t band = at / groups, batch = band / bands;
-        uint64_t first = (band % bands) * a.tile_rows;
-        uint32_t rows = uint32_t(a.rows - first < a.tile_rows ? a.rows - first : a.tile_rows);
-        T const* x = static_cast<T const*>(a.x) + batch * a.batch_stride + first * a.row_stride;
-        uint64_t row = batch * a.rows + first;
-        bool nibbles = profile.element.bits == 4;
+    uint64_t band = at / groups, batch = band / bands;
+    uint64_t first = (band % bands) * a.tile_rows;
+    uint32_t rows = uint32_t(a.rows - first < a.tile_rows ? a.rows - first : a.tile_rows);
+    T const* x = static_cast<T const*>(a.x) + batch * a.batch_stride + first * a.row_stride;
+    uint64_t row = batch * a.rows + first;
+    bool nibbles = profile.element.bits == 4;
 
-        for (uint32_t i = 0; i < a.group; ++i) {
-            uint64_t column = (at % groups) * a.group + i, start = column * profile.block;
-            if (column >= a.scale_columns) break;
-            uint32_t used = uint32_t(a.k - start < profile.block ? a.k - start : profile.block);
-            auto load = [&](uint32_t r, uint32_t i) {
-                return r < rows && i < used ? widen(x[r * a.row_stride + start + i]) : 0.0f;
-            };
-            Tile<decltype(load)> tile{load, a.tile_rows, profile.block};
-            BlockScale scale = tile_scale(profile, tensor, tile);
-            for (uint32_t r = 0; r < rows; ++r) {
-                a.scales[(row + r) * a.scale_columns + column] = uint8_t(scale.code);
-                uint8_t* codes = a.codes + (row + r) * a.code_stride;
-                for (uint32_t i = 0; i < used; ++i) {
-                    uint64_t k = start + i;
-                    uint32_t code = 0;
-                    if (!scale.dead) {
-                        Round round = round_at(a.draws, profile.ties, row + r, k);
-                        code = element_code(profile, tensor, scale, load(r, i), round);
-                    }
-                    if (!nibbles) {
-                        codes[k] = uint8_t(code);
-                    } else if (k % 2 == 0) {
-                        codes[k / 2] = uint8_t(code);
-                    } else {
-                        codes[k / 2] |= uint8_t(code << 4);
-                    }
+    for (uint32_t i = 0; i < a.group; ++i) {
+        uint64_t column = (at % groups) * a.group + i, start = column * profile.block;
+        if (column >= a.scale_columns) break;
+        uint32_t used = uint32_t(a.k - start < profile.block ? a.k - start : profile.block);
+        auto load = [&](uint32_t r, uint32_t i) {
+            return r < rows && i < used ? widen(x[r * a.row_stride + start + i]) : 0.0f;
+        };
+        Tile<decltype(load)> tile{load, a.tile_rows, profile.block};
+        BlockScale scale = tile_scale(profile, tensor, tile);
+        for (uint32_t r = 0; r < rows; ++r) {
+            a.scales[(row + r) * a.scale_columns + column] = uint8_t(scale.code);
+            uint8_t* codes = a.codes + (row + r) * a.code_stride;
+            for (uint32_t i = 0; i < used; ++i) {
+                uint64_t k = start + i;
+                uint32_t code = 0;
+                if (!scale.dead) {
+                    Round round = round_at(a.draws, profile.ties, row + r, k);
+                    code = element_code(profile, tensor, scale, load(r, i), round);
+                }
+                if (!nibbles) {
+                    codes[k] = uint8_t(code);
+                } else if (k % 2 == 0) {
+                    codes[k / 2] = uint8_t(code);
+                } else {
+                    codes[k / 2] |= uint8_t(code << 4);
                 }
             }
         }
     }
 }
 
+template <typename T>
+__device__ inline void quantize(Profile const& profile, QuantizeArguments const& a) {
+    TensorFactors tensor = tensor_factors(profile, a.amax ? *a.amax : a.amax_value);
+    if (blockIdx.x == 0 && threadIdx.x == 0 && a.tensor_scale) *a.tensor_scale = tensor.stored;
+    uint64_t groups = (a.scale_columns + a.group - 1) / a.group;
+    uint64_t work = a.batches * ((a.rows + a.tile_rows - 1) / a.tile_rows) * groups;
+    for (uint64_t at = uint64_t(blockIdx.x) * blockDim.x + threadIdx.x; at < work;
+         at += uint64_t(gridDim.x) * blockDim.x) {
+        quantize_tile<T>(profile, tensor, a, at);
+    }
+}
+
+// The blocks that quantize_blocks.cu marked: their scale is 0xff. A thread looks at 16 scales.
+template <typename T>
+__device__ inline void quantize_marked(Profile const& profile, QuantizeArguments const& a) {
+    uint64_t work = a.batches * a.rows * a.scale_columns;
+    bool vectors = reinterpret_cast<uintptr_t>(a.scales) % 16 == 0;
+    for (uint64_t at = (uint64_t(blockIdx.x) * blockDim.x + threadIdx.x) * 16; at < work;
+         at += uint64_t(gridDim.x) * blockDim.x * 16) {
+        uint32_t words[4];
+        if (vectors && at + 16 <= work) {
+            uint4 scales = *reinterpret_cast<uint4 const*>(a.scales + at);
+            words[0] = scales.x, words[1] = scales.y, words[2] = scales.z, words[3] = scales.w;
+        } else {
+            for (uint32_t i = 0; i < 4; ++i) words[i] = 0;
+            for (uint32_t i = 0; i < 16 && at + i < work; ++i) {
+                words[i / 4] |= uint32_t(a.scales[at + i]) << (i % 4 * 8);
+            }
+        }
+        uint32_t marks = 0;  // a bit a scale
+        for (uint32_t i = 0; i < 4; ++i) {
+            for (uint32_t j = 0; j < 4; ++j) marks |= uint32_t((words[i] >> (8 * j) & 0xff) == 0xff) << (4 * i + j);
+        }
+        if (marks == 0) continue;
+        TensorFactors tensor = tensor_factors(profile, a.amax ? *a.amax : a.amax_value);
+        for (; marks != 0; marks &= marks - 1) {
+            quantize_tile<T>(profile, tensor, a, at + (__ffs(int(marks)) - 1));
+        }
+    }
+}
+
 }  // namespace blockscale
 
-#define QUANTIZE(name, type)                                                                    \
-    extern "C" __global__ void __launch_bounds__(128)                                           \
-        blockscale_quantize_##name(__grid_constant__ blockscale::Profile const profile,         \
-                                   __grid_constant__ blockscale::QuantizeArguments const a) {   \
-        blockscale::quantize<type>(profile, a);                                                 \
+#define ENTRY(verb, name, type)                                                                        \
+    extern "C" __global__ void __launch_bounds__(128)                                                  \
+        blockscale_##verb##_##name(__grid_constant__ blockscale::Profile const profile,                \
+                                   __grid_constant__ blockscale::QuantizeArguments const a) {          \
+        blockscale::verb<type>(profile, a);                                                            \
     }
-QUANTIZE(f32, float)
-QUANTIZE(bf16, __nv_bfloat16)
-QUANTIZE(f16, __half)
+ENTRY(quantize, f32, float)
+ENTRY(quantize, bf16, __nv_bfloat16)
+ENTRY(quantize, f16, __half)
+ENTRY(quantize_marked, f32, float)
+ENTRY(quantize_marked, bf16, __nv_bfloat16)
+ENTRY(quantize_marked, f16, __half)

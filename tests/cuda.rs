@@ -76,6 +76,36 @@ fn roundings() -> [Rounding; 3] {
     ]
 }
 
+/// Whole blocks of a kind each: of one magnitude, of all magnitudes, near powers of two, at both
+/// ends of the range, zeros, with NaN or Inf among ordinary values.
+fn block_values<T: Real>(len: usize, seed: u32) -> Vec<T> {
+    let value = |i: usize| {
+        let words = |i: usize, salt| philox4x32_10([i as u32, seed, salt, 7], [3, 4]);
+        let (block, element) = (words(i / 16, 0), words(i, 1));
+        let sign = if element[3].is_multiple_of(2) { 1.0 } else { -1.0 };
+        let uniform = element[0] as f32 / 4294967296.0;
+        let scale = 2.0f32.powi((block[1] % 24) as i32 - 12);
+        let x = match block[0] % 20 {
+            0 => 0.0,
+            1 => f32::from_bits(element[0] & 0x7fff_ffff),
+            2 => f32::from_bits(element[0] & 0x007f_ffff),
+            3 => f32::MAX * uniform,
+            4 => {
+                scale
+                    * f32::from_bits(1.0f32.to_bits().wrapping_add(element[0] % 7).wrapping_sub(3))
+            }
+            5 if element[1].is_multiple_of(9) => f32::NAN,
+            6 if element[1].is_multiple_of(9) => f32::INFINITY,
+            7..=9 => scale * (element[0] % 25) as f32 / 4.0,
+            10 => scale * (element[0] % 257) as f32 / 256.0,
+            11 => 2.0f32.powi((element[0] % 40) as i32 - 140 + (block[1] % 200) as i32),
+            _ => scale * uniform,
+        };
+        sign * x
+    };
+    (0..len).map(|i| T::from_f32(value(i))).collect()
+}
+
 /// Where two tensors differ, in words.
 fn difference(a: &QuantizedTensor, b: &QuantizedTensor) -> Option<String> {
     let first = |a: &[u8], b: &[u8]| {
@@ -99,7 +129,21 @@ fn compare<T: DeviceReal>(
     shape: &[usize],
     seed: u32,
 ) -> usize {
-    let x: Vec<T> = values(shape.iter().product(), seed, seed % 2 == 1);
+    compare_values::<T>(
+        device,
+        quantize,
+        shape,
+        values(shape.iter().product(), seed, seed % 2 == 1),
+    )
+}
+
+/// The same of given values.
+fn compare_values<T: DeviceReal>(
+    device: &Device,
+    quantize: &Quantize,
+    shape: &[usize],
+    x: Vec<T>,
+) -> usize {
     let expected = quantize.backend(Backend::Reference).run(&x, shape).unwrap();
     // Nothing cannot be uploaded: one element that nobody reads stands for it.
     let uploaded = if x.is_empty() { vec![T::from_f32(0.0)] } else { x };
@@ -108,7 +152,7 @@ fn compare<T: DeviceReal>(
     let got = device.quantize(quantize, &view, shape).unwrap();
     let downloaded = got.download().unwrap();
     let case =
-        || format!("{} {} {shape:?} {}", quantize.profile().format(), quantize.profile(), seed);
+        || format!("{} {} {shape:?} {quantize:?}", quantize.profile().format(), quantize.profile());
     if let Some(found) = difference(&downloaded, &expected) {
         panic!("{}: {found}", case());
     }
@@ -149,6 +193,30 @@ fn every_profile_gives_the_references_bytes() {
         }
     }
     println!("{calls} calls, {compared} bytes compared on {:?}", device.images()[0].architecture);
+}
+
+/// Shapes of whole blocks, which the kernels for these take: less than a warp's work, rows that end
+/// within it, several warps, several blocks of threads.
+#[test]
+fn whole_blocks_give_the_references_bytes() {
+    let Some(device) = device() else { return };
+    let (mut compared, mut calls) = (0, 0u32);
+    for profile in profiles().into_iter().filter(|profile| profile.format().name().is_some()) {
+        for shape in [&[1usize, 32][..], &[2, 3, 96], &[5, 1056], &[70, 64]] {
+            for rounding in roundings() {
+                let quantize = Quantize::new(profile).rounding(rounding);
+                let len = shape.iter().product();
+                compared +=
+                    compare_values::<f32>(&device, &quantize, shape, block_values(len, calls));
+                compared +=
+                    compare_values::<bf16>(&device, &quantize, shape, block_values(len, calls));
+                compared +=
+                    compare_values::<f16>(&device, &quantize, shape, block_values(len, calls));
+                calls += 3;
+            }
+        }
+    }
+    println!("{calls} calls of whole blocks, {compared} bytes compared");
 }
 
 #[test]
@@ -254,16 +322,19 @@ fn images_are_complete() {
     architectures.sort_unstable();
     architectures.dedup();
     for architecture in &architectures {
-        for unit in ["amax", "dequantize", "quantize", "relayout"] {
+        for unit in ["amax", "dequantize", "quantize", "quantize_blocks", "relayout"] {
             let image = IMAGES.iter().find(|i| i.unit == unit && i.architecture == *architecture);
             let image = image.unwrap_or_else(|| panic!("{unit} for {architecture}"));
-            assert!(image.ptx.contains(&format!(".target sm_{architecture}")), "{unit}");
+            assert!(image.ptx().contains(&format!(".target sm_{architecture}")), "{unit}");
             assert!(image.runs_on(image.capability));
         }
     }
-    let bytes =
-        |image: &blockscale::cuda::Image| image.ptx.len() + image.cubin.map_or(0, <[u8]>::len);
-    assert!(IMAGES.iter().map(bytes).sum::<usize>() <= 8 << 20);
+    let embedded = IMAGES.iter().map(blockscale::cuda::Image::embedded_bytes).sum::<usize>();
+    assert!(embedded <= 8 << 20, "{embedded} bytes");
+    for image in IMAGES {
+        // An ELF file.
+        assert!(image.cubin().is_none_or(|cubin| cubin.starts_with(b"\x7fELF")), "{image:?}");
+    }
 }
 
 /// Without a driver or without kernels a call says so.

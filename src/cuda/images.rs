@@ -1,7 +1,7 @@
 //! The compiled kernels as constants: no CUDA types, so that any runtime can load them.
 
 /// One unit of kernels compiled for one architecture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Image {
     /// The source file under `kernels/`, without its ending.
     pub unit: &'static str,
@@ -9,15 +9,42 @@ pub struct Image {
     pub architecture: &'static str,
     /// The compute capability of that architecture.
     pub capability: (u32, u32),
-    /// PTX, which the driver compiles.
-    pub ptx: &'static str,
-    /// Machine code, where ptxas was there at build time.
-    pub cubin: Option<&'static [u8]>,
+    packed_ptx: &'static [u8],
+    packed_cubin: Option<&'static [u8]>,
 }
 
 include!(concat!(env!("OUT_DIR"), "/images.rs"));
 
+impl std::fmt::Debug for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Image({} for {}, {} bytes)", self.unit, self.architecture, self.embedded_bytes())
+    }
+}
+
 impl Image {
+    /// PTX, which the driver compiles.
+    pub fn ptx(&self) -> String {
+        // What build.rs packed is whole and is text; unpacking it is tested for every image.
+        String::from_utf8(unpacked(self.packed_ptx)).unwrap_or_default()
+    }
+
+    /// Machine code, where ptxas was there at build time.
+    pub fn cubin(&self) -> Option<Vec<u8>> {
+        self.packed_cubin.map(unpacked)
+    }
+
+    /// The names of its kernels.
+    pub fn entries(&self) -> Vec<String> {
+        let ptx = self.ptx();
+        let names = ptx.split(".entry ").skip(1).filter_map(|rest| rest.split('(').next());
+        names.map(|name| name.trim().to_owned()).collect()
+    }
+
+    /// Bytes that the image adds to a program.
+    pub fn embedded_bytes(&self) -> usize {
+        self.packed_ptx.len() + self.packed_cubin.map_or(0, <[u8]>::len)
+    }
+
     /// Whether a device of that compute capability can run the image: with suffix `a` the same
     /// capability, with `f` the same family from that minor on, without one any later.
     pub fn runs_on(&self, capability: (u32, u32)) -> bool {
@@ -27,6 +54,10 @@ impl Image {
             _ => self.capability <= capability,
         }
     }
+}
+
+fn unpacked(packed: &[u8]) -> Vec<u8> {
+    miniz_oxide::inflate::decompress_to_vec_zlib(packed).unwrap_or_default()
 }
 
 /// The image of a unit that suits a device best: the latest architecture that runs there.

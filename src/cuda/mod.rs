@@ -14,6 +14,7 @@ mod arguments;
 mod device;
 mod driver;
 mod error;
+mod fast;
 mod images;
 pub mod raw;
 

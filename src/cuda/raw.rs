@@ -8,6 +8,7 @@ use super::arguments::{
     AmaxArguments, DequantizeArguments, DevicePointer, DeviceProfile, Draws, QuantizeArguments,
     RelayoutArguments, drops, tile_and_group,
 };
+use super::fast::{self, FastCall, QuantizeBlocksArguments};
 use super::{CudaError, IMAGES, image_for};
 use crate::layout::{Packing, Raw};
 use crate::numerics::{Profile, Rounding};
@@ -81,6 +82,9 @@ pub struct Kernels {
     capability: (u32, u32),
     modules: Vec<Module>,
     quantize: [sys::CUfunction; 3],
+    quantize_marked: [sys::CUfunction; 3],
+    /// By kernel of [`fast::KERNELS`], then nearest and drawn.
+    quantize_blocks: [[[sys::CUfunction; 3]; 2]; fast::KERNELS.len()],
     dequantize: [sys::CUfunction; 3],
     amax: [sys::CUfunction; 3],
     amax_clear: sys::CUfunction,
@@ -123,6 +127,7 @@ impl Kernels {
             Ok::<_, CudaError>(module)
         };
         let (quantize, dequantize) = (unit("quantize")?, unit("dequantize")?);
+        let quantize_blocks = unit("quantize_blocks")?;
         let (amax, relayout) = (unit("amax")?, unit("relayout")?);
         let by_dtype = |module, verb: &str| {
             let mut functions = [std::ptr::null_mut(); 3];
@@ -132,9 +137,16 @@ impl Kernels {
             }
             Ok::<_, CudaError>(functions)
         };
+        let mut blocks = [[[std::ptr::null_mut(); 3]; 2]; fast::KERNELS.len()];
+        for ([nearest, drawn], (.., name)) in blocks.iter_mut().zip(fast::KERNELS) {
+            *nearest = by_dtype(quantize_blocks, &format!("quantize_{name}"))?;
+            *drawn = by_dtype(quantize_blocks, &format!("quantize_{name}_drawn"))?;
+        }
         Ok(Self {
             capability,
             quantize: by_dtype(quantize, "quantize")?,
+            quantize_marked: by_dtype(quantize, "quantize_marked")?,
+            quantize_blocks: blocks,
             dequantize: by_dtype(dequantize, "dequantize")?,
             amax: by_dtype(amax, "amax")?,
             // SAFETY: the modules were loaded above.
@@ -272,7 +284,37 @@ impl Kernels {
         };
         let bands = (extents.rows as u64).div_ceil(tile_rows.into());
         let work = extents.batches as u64 * bands * scale_columns.div_ceil(group.into());
-        let operands = Both(DeviceProfile::new(profile), arguments);
+        let device_profile = DeviceProfile::new(profile);
+        let operands = Both(device_profile, arguments);
+        if let Some(call) = FastCall::new(profile, rounding, blocks_of, x, extents, codes) {
+            let arguments = QuantizeBlocksArguments {
+                x: x.pointer,
+                codes,
+                scales,
+                amax,
+                tensor_scale,
+                row_stride,
+                blocks: call.blocks,
+                dense: call.dense.into(),
+                columns: call.columns,
+                amax_value,
+                carried_up: call.carried_up,
+                reserved: 0,
+                scale: call.scale,
+                draws: arguments.draws,
+            };
+            let function = self.quantize_blocks[call.kernel][usize::from(call.drawn)];
+            let grid = blocks(call.blocks.into(), THREADS);
+            // SAFETY: the caller's promise.
+            unsafe {
+                let operands = Both(device_profile, arguments);
+                launch_both(function[x.dtype as usize], grid, THREADS, stream, &operands)?;
+            }
+            let function = self.quantize_marked[x.dtype as usize];
+            let grid = blocks(u64::from(call.blocks).div_ceil(16), THREADS);
+            // SAFETY: the caller's promise.
+            return unsafe { launch_both(function, grid, THREADS, stream, &operands) };
+        }
         let function = self.quantize[x.dtype as usize];
         // One block even of nothing: it stores the tensor scale.
         // SAFETY: the caller's promise.
@@ -413,13 +455,13 @@ unsafe fn load_unit(unit: &str, capability: (u32, u32)) -> Result<sys::CUmodule,
             .collect::<Vec<_>>()
             .join(", "),
     })?;
-    if let Some(cubin) = image.cubin {
+    if let Some(cubin) = image.cubin() {
         // SAFETY: a cubin is self-contained, and the context is current.
         if let Ok(module) = unsafe { result::module::load_data(cubin.as_ptr().cast()) } {
             return Ok(module);
         }
     }
-    let ptx = CString::new(image.ptx).map_err(|_| CudaError::KernelsNotCompiled)?;
+    let ptx = CString::new(image.ptx()).map_err(|_| CudaError::KernelsNotCompiled)?;
     // SAFETY: the text is terminated by zero, and the context is current.
     unsafe { result::module::load_data(ptx.as_ptr().cast()) }
         .map_err(CudaError::driver("cuModuleLoadData"))

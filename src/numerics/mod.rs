@@ -25,6 +25,8 @@ pub use knobs::{
     DecodeRule, ElementMap, Headroom, NonFinite, ScaleCast, ScaleRange, ScaleRule, Search,
     SignRule, TensorRule,
 };
+#[cfg(feature = "cuda")]
+pub(crate) use log2::near_powers;
 pub use philox::philox4x32_10;
 pub use profile::Profile;
 pub use rounding::{Domain, DrawBits, Rounding, Stochastic};

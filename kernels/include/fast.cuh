@@ -1,0 +1,121 @@
+// Block scales by a few operations, for blocks of ordinary values; and draws by the eight.
+#pragma once
+#include "scale.cuh"
+#include "ptx.cuh"
+
+namespace blockscale {
+
+// What src/cuda/fast.rs works out of a profile.
+struct FastScale {
+    float divisor;       // amax is divided by it first
+    float multiplier;    // of E8M0 scales
+    uint32_t add;        // to the bits of the quotient, before its exponent is taken
+    int32_t subtract;    // from that exponent
+    uint32_t near[9];    // further addends by the bit length of the exponent (log2 rules)
+    uint32_t uses_near;  // whether they are needed
+    uint32_t zero_code;  // scale of a block of zeros
+    uint32_t zero_bits;  // the zero added to y: +0 where only y < 0 has a sign, else -0
+};
+
+// Draws of the 16 elements from k on, two of 16 bits a word. Rounding half away is a draw of a half.
+__device__ inline void draw16(Draws const& draws, uint32_t row, uint64_t k, uint32_t (&out)[8]) {
+    k += draws.column_offset;
+    row += draws.row_offset;
+    auto call = [&](uint32_t at) {
+        return philox4x32_10(at, row, draws.stream, draws.step, draws.key[0], draws.key[1]);
+    };
+    if (draws.draw_bits == 8) {
+        Words w = call(uint32_t(k / 16));
+        uint32_t words[4] = {w.x, w.y, w.z, w.w};
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            out[2 * i] = permute(words[i], 0, 0x1404);
+            out[2 * i + 1] = permute(words[i], 0, 0x3424);
+        }
+    } else if (draws.draw_bits == 16) {
+        Words a = call(uint32_t(k / 8)), b = call(uint32_t(k / 8) + 1);
+        out[0] = a.x, out[1] = a.y, out[2] = a.z, out[3] = a.w;
+        out[4] = b.x, out[5] = b.y, out[6] = b.z, out[7] = b.w;
+    } else {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) out[i] = 0x80008000u;
+    }
+}
+
+// Scales that are powers of two.
+//
+//   d = fl(fl(amax / divisor) * multiplier)     divided by integer elements only
+//   code = max((bits(d) + add + near) >> 23 - subtract, 0),  factor = 2^(127 - code)
+template <bool Divides>
+struct ExponentScale {
+    FastScale const& rule;
+    __device__ inline ExponentScale(Profile const&, FastScale const& rule, TensorFactors const&) : rule(rule) {}
+
+    // The code and the factor of elements; false where the block is not an ordinary one.
+    __device__ inline bool choose(float amax, uint32_t& code, float& factor) const {
+        uint32_t d = bits_of((Divides || rule.uses_near ? amax / rule.divisor : amax) * rule.multiplier);
+        uint32_t add = rule.add;
+        if (rule.uses_near) {
+            int exponent = int(d >> 23) - 127;
+            add += rule.near[32 - __clz(exponent >= 0 ? exponent : -exponent - 1)];
+        }
+        // d is normal and finite, and still so after the addition.
+        bool ordinary = d - 0x00800000u < 0x7f000000u - add;
+        int chosen = int((d + add) >> 23) - rule.subtract;
+        code = uint32_t(chosen < 0 ? 0 : chosen);
+        factor = float_of((254u - code) << 23);
+        if (amax == 0.0f) {
+            code = rule.zero_code;
+            factor = 1.0f;
+            return true;
+        }
+        return ordinary && code < 254;
+    }
+};
+
+// Scales that are small floats.
+//
+//   d = max(fl(fl(fl(amax / divisor) * multiplier) / over), least), cast to nearest even: s
+//   factor = fl(numerator / fl(s * product))
+struct FloatScale {
+    FastScale const& rule;
+    float multiplier, over, numerator, product, least, most, unit;
+    uint32_t first, shift;
+    bool known, encodes;
+
+    __device__ inline FloatScale(Profile const& profile, FastScale const& rule, TensorFactors const& tensor)
+        : rule(rule), known(!tensor.nan), encodes(profile.map == ElementMap::EncodeOverScale) {
+        bool folded = profile.scale == ScaleRule::FoldedEncode;
+        multiplier = folded                                      ? tensor.encode * (1.0f / profile.target)
+                     : profile.scale == ScaleRule::TimesEncode ? tensor.encode
+                                                                 : 1.0f;
+        over = profile.scale == ScaleRule::OverDecode ? tensor.decode : 1.0f;
+        numerator = encodes ? tensor.encode : 1.0f;
+        product = encodes ? 1.0f : tensor.decode;
+        Codec const& codec = profile.scale_codec;
+        bool normal = profile.range == ScaleRange::MinNormal || profile.headroom == Headroom::SixteenSeventeenths;
+        least = normal ? codec.min_normal : 0.0f;
+        most = codec.max;
+        first = uint32_t(128 - codec.bias) << 23;
+        shift = 23 - codec.mantissa_bits;
+        unit = exp2_normal(127 - codec.bias);
+    }
+
+    __device__ inline bool choose(float amax, uint32_t& code, float& factor) const {
+        float d = amax;
+        if (rule.divisor != 1.0f) d = d / rule.divisor;
+        d = d * multiplier;
+        if (over != 1.0f) d = d / over;
+        bool ordinary = known && amax <= kMax && d > 0.0f && d <= kMax;
+        d = fminf(fmaxf(d, least), most);
+        uint32_t binade = bits_of(fmaxf(d, float_of(first))) & 0x7f800000u, magic = binade + (shift << 23);
+        code = bits_of(d + float_of(magic)) - magic + ((binade - first) >> shift);
+        ordinary = ordinary && code != 0;
+        if (amax == 0.0f) code = rule.zero_code, ordinary = known;
+        factor = numerator / (float_of(code << shift) * unit * product);
+        if (amax == 0.0f && !encodes) factor = 1.0f;
+        return ordinary && magnitude_bits(factor) < 0x7f800000u;
+    }
+};
+
+}  // namespace blockscale

@@ -1,0 +1,220 @@
+// Quantize whole blocks of the named formats at the speed of memory.
+//
+// A thread takes one block (16 or 32 elements). Its warp brings 32 blocks in 16-byte accesses of
+// neighbouring lanes through shared memory (stage.cuh); amax, scale and codes then need no other
+// lane, and the codes of a block are 8, 16 or 32 bytes in a row. Scales follow from a few operations
+// (fast.cuh); a block for which these do not hold (NaN, Inf, a scale at the end of its range) is
+// marked by the scale code 0xff, which no ordinary block has, and done by quantize.cu in a launch
+// that follows. src/cuda/fast.rs says which calls come here; the others go to quantize.cu at once.
+//
+// Checked against the reference on the emulator by tests/cuda.rs, byte for byte.
+#include "include/encode.cuh"
+#include "include/fast.cuh"
+#include "include/real.cuh"
+#include "include/stage.cuh"
+
+namespace blockscale {
+
+constexpr uint32_t kWarps = 4;
+
+// Blocks per row by a multiplication: n / columns for n < 2^31.
+struct Divider {
+    uint32_t multiplier, shift, divisor;
+    __device__ inline uint32_t operator()(uint32_t n) const {
+        return uint32_t((uint64_t(n) * multiplier) >> shift);
+    }
+};
+
+struct QuantizeBlocksArguments {
+    void const* x;
+    uint8_t* codes;
+    uint8_t* scales;
+    float const* amax;    // of the tensor; where null, amax_value is it
+    float* tensor_scale;  // where the stored tensor scale goes, or null
+    uint64_t row_stride;  // of x, in elements
+    uint32_t blocks;      // of all rows, below 2^31
+    uint32_t dense;       // rows follow each other without gaps
+    Divider columns;      // blocks of a row
+    float amax_value;
+    float carried_up;  // half of the smallest step where ties go AwayByAddition, else 0
+    uint32_t reserved;
+    FastScale fast;
+    Draws draws;
+};
+static_assert(sizeof(QuantizeBlocksArguments) == 176, "src/cuda/fast.rs has the same struct");
+
+// The eight values of 16 or 32 bytes.
+__device__ inline void widen8(float const*, uint4 const* vectors, float (&x)[8]) {
+    uint4 a = vectors[0], b = vectors[1];
+    uint32_t words[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
+#pragma unroll
+    for (int i = 0; i < 8; ++i) x[i] = float_of(words[i]);
+}
+__device__ inline void widen8(__nv_bfloat16 const*, uint4 const* vectors, float (&x)[8]) {
+    uint32_t words[4] = {vectors->x, vectors->y, vectors->z, vectors->w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        x[2 * i] = float_of(words[i] << 16);
+        x[2 * i + 1] = float_of(words[i] & 0xffff0000u);
+    }
+}
+__device__ inline void widen8(__half const*, uint4 const* vectors, float (&x)[8]) {
+    uint32_t words[4] = {vectors->x, vectors->y, vectors->z, vectors->w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        x[2 * i] = __half2float(__ushort_as_half(uint16_t(words[i])));
+        x[2 * i + 1] = __half2float(__ushort_as_half(uint16_t(words[i] >> 16)));
+    }
+}
+
+// AwayByAddition computes floor(fl(|y| / step + 0.5)): the value just below half the smallest step
+// comes out as that half does.
+__device__ inline void carry_up(float half, float (&y)[8]) {
+    float below = float_of(bits_of(half) - 1);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+        if (fabsf(y[i]) == below) y[i] = copysignf(half, y[i]);
+    }
+}
+
+// The largest magnitude of V vectors, NaN if there is one.
+template <uint32_t V>
+__device__ inline float amax_of(float const*, uint4 const (&x)[V]) {
+    float amax = 0.0f;
+#pragma unroll
+    for (uint32_t i = 0; i < V; ++i) {
+        float low = max_magnitude_nan(float_of(x[i].x), float_of(x[i].y));
+        float high = max_magnitude_nan(float_of(x[i].z), float_of(x[i].w));
+        amax = max_magnitude_nan(amax, max_magnitude_nan(low, high));
+    }
+    return amax;
+}
+template <uint32_t V, typename Max>
+__device__ inline uint32_t packed_amax(uint4 const (&x)[V], Max max) {
+    uint32_t amax = 0;
+#pragma unroll
+    for (uint32_t i = 0; i < V; ++i) amax = max(amax, max(max(x[i].x, x[i].y), max(x[i].z, x[i].w)));
+    return max(amax, amax >> 16) & 0xffffu;
+}
+template <uint32_t V>
+__device__ inline float amax_of(__nv_bfloat16 const*, uint4 const (&x)[V]) {
+    return float_of(packed_amax(x, [](uint32_t a, uint32_t b) { return max_magnitude_nan_bf16x2(a, b); }) << 16);
+}
+template <uint32_t V>
+__device__ inline float amax_of(__half const*, uint4 const (&x)[V]) {
+    uint32_t amax = packed_amax(x, [](uint32_t a, uint32_t b) { return max_magnitude_nan_f16x2(a, b); });
+    return __half2float(__ushort_as_half(uint16_t(amax)));
+}
+
+template <typename T, typename Element, typename Scale, uint32_t kBlock, bool kDrawn>
+__device__ inline void quantize_blocks(Profile const& profile, QuantizeBlocksArguments const& a) {
+    constexpr uint32_t kVectors = kBlock * sizeof(T) / 16, kPerVector = 16 / sizeof(T);
+    constexpr uint32_t kWords = Element::kWords * kBlock / 8;
+    __shared__ uint4 stages[kWarps][32 * kVectors];
+    TensorFactors tensor = tensor_factors(profile, a.amax ? *a.amax : a.amax_value);
+    if (blockIdx.x == 0 && threadIdx.x == 0 && a.tensor_scale) *a.tensor_scale = tensor.stored;
+    Scale const rule(profile, a.fast, tensor);
+    float const zero = float_of(a.fast.zero_bits);
+
+    uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    uint4* stage = stages[warp];
+    for (uint64_t first = (uint64_t(blockIdx.x) * kWarps + warp) * 32; first < a.blocks;
+         first += uint64_t(gridDim.x) * (kWarps * 32)) {
+        uint32_t left = uint32_t(a.blocks - first);
+        uint4 run[kVectors];
+        if (a.dense) {
+            auto vectors = reinterpret_cast<uint4 const*>(static_cast<T const*>(a.x) + first * kBlock);
+            load_runs<kVectors>(stage, lane, run, [&](uint32_t vector) {
+                return vector < left * kVectors ? __ldg(vectors + vector) : uint4{};
+            });
+        } else {
+            load_runs<kVectors>(stage, lane, run, [&](uint32_t vector) {
+                uint32_t block = uint32_t(first) + vector / kVectors, row = a.columns(block);
+                uint64_t column = block - row * a.columns.divisor;
+                T const* x = static_cast<T const*>(a.x) + row * a.row_stride + column * kBlock;
+                return vector < left * kVectors ? __ldg(reinterpret_cast<uint4 const*>(x) + vector % kVectors) : uint4{};
+            });
+        }
+
+        uint32_t block = uint32_t(first) + lane;
+        uint32_t row = 0;
+        uint64_t k = 0;
+        if (kDrawn) {
+            row = a.columns(block);
+            k = uint64_t(block - row * a.columns.divisor) * kBlock;
+        }
+        T const* type = nullptr;
+        float amax = amax_of(type, run), factor;
+        uint32_t code, words[kWords];
+        if (!rule.choose(amax, code, factor)) code = kNanCode;
+#pragma unroll
+        for (uint32_t i = 0; i < kBlock / 16; ++i) {
+            uint32_t draws[8] = {};
+            if (kDrawn) draw16(a.draws, row, k + i * 16, draws);
+#pragma unroll
+            for (uint32_t half = 0; half < 2; ++half) {
+                float y[8];
+                widen8(type, run + (2 * i + half) * 8 / kPerVector, y);
+#pragma unroll
+                for (int j = 0; j < 8; ++j) y[j] = y[j] * factor + zero;
+                if (kDrawn && a.carried_up != 0.0f) carry_up(a.carried_up, y);
+                Element::template encode<kDrawn>(y, draws + 4 * half, words + (2 * i + half) * Element::kWords);
+            }
+        }
+
+        uint8_t* codes = a.codes + first * (kWords * 4);
+        if constexpr (kWords >= 4) {
+            constexpr uint32_t kStores = kWords / 4;
+            uint4 out[kStores];
+#pragma unroll
+            for (uint32_t i = 0; i < kStores; ++i) {
+                out[i] = uint4{words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3]};
+            }
+            auto store = [&](uint32_t vector, uint4 value) {
+                if (vector / kStores < left) reinterpret_cast<uint4*>(codes)[vector] = value;
+            };
+            if constexpr (kStores == 1) {
+                store(lane, out[0]);
+            } else {
+                store_runs<kStores>(stage, lane, out, store);
+            }
+        } else if (lane < left) {
+            reinterpret_cast<uint2*>(codes)[lane] = uint2{words[0], words[1]};
+        }
+        if (lane < left) a.scales[block] = uint8_t(code);
+    }
+}
+
+using Mxfp = ExponentScale<false>;
+using Mxint = ExponentScale<true>;
+using Int8 = IntegerElement<8, 6, 127>;
+using Int6 = IntegerElement<6, 4, 31>;
+using Int4 = IntegerElement<4, 2, 7>;
+using Int4Whole = IntegerElement<4, 0, 7>;
+
+}  // namespace blockscale
+
+#define ENTRY(name, type, element, scale, block, drawn)                                                       \
+    extern "C" __global__ void __launch_bounds__(32 * blockscale::kWarps)                                     \
+        blockscale_quantize_##name(__grid_constant__ blockscale::Profile const profile,                       \
+                                   __grid_constant__ blockscale::QuantizeBlocksArguments const a) {           \
+        blockscale::quantize_blocks<type, blockscale::element, blockscale::scale, block, drawn>(profile, a);  \
+    }
+#define QUANTIZE_BLOCKS(name, element, scale, block)                        \
+    ENTRY(name##_f32, float, element, scale, block, false)                  \
+    ENTRY(name##_bf16, __nv_bfloat16, element, scale, block, false)         \
+    ENTRY(name##_f16, __half, element, scale, block, false)                 \
+    ENTRY(name##_drawn_f32, float, element, scale, block, true)             \
+    ENTRY(name##_drawn_bf16, __nv_bfloat16, element, scale, block, true)    \
+    ENTRY(name##_drawn_f16, __half, element, scale, block, true)
+
+QUANTIZE_BLOCKS(e2m1x16, E2M1, FloatScale, 16)
+QUANTIZE_BLOCKS(e2m1x32, E2M1, Mxfp, 32)
+QUANTIZE_BLOCKS(int4wx16, Int4Whole, FloatScale, 16)
+QUANTIZE_BLOCKS(int4x32, Int4, Mxint, 32)
+QUANTIZE_BLOCKS(e4m3x32, E4M3, Mxfp, 32)
+QUANTIZE_BLOCKS(e5m2x32, E5M2, Mxfp, 32)
+QUANTIZE_BLOCKS(e2m3x32, E2M3, Mxfp, 32)
+QUANTIZE_BLOCKS(e3m2x32, E3M2, Mxfp, 32)
+QUANTIZE_BLOCKS(int8x32, Int8, Mxint, 32)
+QUANTIZE_BLOCKS(int6x32, Int6, Mxint, 32)

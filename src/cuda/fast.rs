@@ -1,0 +1,255 @@
+//! Which calls the kernels for whole blocks (`kernels/quantize_blocks.cu`) take, and what they are
+//! told of a profile. The generic kernel takes all others.
+
+use super::raw::Input;
+use crate::Blocks;
+use crate::format::{Element, Format, Scale, Ties};
+use crate::numerics::{
+    BlockStatistics, ElementMap, Headroom, NonFinite, Profile, Rounding, ScaleCast, ScaleChoice,
+    ScaleRange, ScaleRule, Search, SignRule, near_powers,
+};
+use crate::shape::Extents;
+
+/// The kernels: the element, its block length, whether scales are E8M0, and the name in entries.
+pub(super) const KERNELS: [(Element, usize, bool, &str); 10] = [
+    (Element::E2M1, 16, false, "e2m1x16"),
+    (Element::E2M1, 32, true, "e2m1x32"),
+    (Element::INT4_WHOLE, 16, false, "int4wx16"),
+    (Element::INT4, 32, true, "int4x32"),
+    (Element::E4M3, 32, true, "e4m3x32"),
+    (Element::E5M2, 32, true, "e5m2x32"),
+    (Element::E2M3, 32, true, "e2m3x32"),
+    (Element::E3M2, 32, true, "e3m2x32"),
+    (Element::INT8, 32, true, "int8x32"),
+    (Element::INT6, 32, true, "int6x32"),
+];
+
+/// `FastScale` of `kernels/include/fast.cuh`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub(super) struct FastScale {
+    divisor: f32,
+    multiplier: f32,
+    add: u32,
+    subtract: i32,
+    near: [u32; 9],
+    uses_near: u32,
+    zero_code: u32,
+    zero_bits: u32,
+}
+
+/// A division by a constant for dividends below 2³¹.
+///
+/// ```text
+/// n / d = floor(n · m / 2^s),  s = 31 + ceil(log2 d),  m = floor(2^s / d) + 1
+/// ```
+///
+/// since m · d − 2^s is in 1 ..= d ≤ 2^(s − 31), so the product is too large by less than n / 2³¹ < 1
+/// part in d. m is below 2³².
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub(super) struct Divider {
+    multiplier: u32,
+    shift: u32,
+    divisor: u32,
+}
+
+impl Divider {
+    fn new(divisor: u32) -> Self {
+        let shift = 31 + divisor.next_power_of_two().trailing_zeros();
+        let multiplier = (1u64 << shift) / u64::from(divisor) + 1;
+        Self { multiplier: multiplier as u32, shift, divisor }
+    }
+}
+
+/// A call that such a kernel takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct FastCall {
+    /// Index into [`KERNELS`].
+    pub kernel: usize,
+    /// Whether rounding draws (half away is a draw of a half).
+    pub drawn: bool,
+    pub scale: FastScale,
+    pub columns: Divider,
+    pub blocks: u32,
+    pub dense: bool,
+    /// Half of the smallest step where ties go [`Ties::AwayByAddition`], else 0.
+    pub carried_up: f32,
+}
+
+impl FastCall {
+    /// What the kernel needs, or `None` where the generic kernel has to do it.
+    pub(super) fn new(
+        profile: &Profile,
+        rounding: Rounding,
+        blocks_of: Blocks,
+        x: Input<'_>,
+        extents: Extents,
+        codes: u64,
+    ) -> Option<Self> {
+        let format = profile.format();
+        let kernel = kernel_of(format)?;
+        let scale = fast_scale(profile)?;
+        let drawn = match (rounding, profile.ties) {
+            (Rounding::Nearest, Ties::Even) => false,
+            (Rounding::Nearest, Ties::Zero) => return None,
+            _ => true,
+        };
+        let carried_up = match (rounding, profile.ties) {
+            (Rounding::Nearest, Ties::AwayByAddition) => format.element().min_positive() * 0.5,
+            _ => 0.0,
+        };
+        let row_stride = x.row_stride.unwrap_or(extents.k);
+        let rows = extents.rows;
+        let one_matrix = extents.batches == 1
+            || x.batch_stride.is_none_or(|stride| row_stride.checked_mul(rows) == Some(stride));
+        let columns = extents.k / format.block();
+        let total = columns.checked_mul(extents.all_rows())?;
+        let whole = total > 0 && extents.k.is_multiple_of(format.block()) && total < 1 << 31;
+        let aligned = x.pointer.is_multiple_of(16)
+            && codes.is_multiple_of(16)
+            && (row_stride as u64 * x.dtype.size()).is_multiple_of(16);
+        (blocks_of == Blocks::Row && one_matrix && whole && aligned).then(|| Self {
+            kernel,
+            drawn,
+            scale,
+            columns: Divider::new(columns as u32),
+            blocks: total as u32,
+            dense: row_stride == extents.k,
+            carried_up,
+        })
+    }
+}
+
+fn kernel_of(format: Format) -> Option<usize> {
+    let e8m0 = format.scale() == Scale::E8M0;
+    KERNELS.iter().position(|(element, block, power_of_two, _)| {
+        (*element, *block, *power_of_two) == (format.element(), format.block(), e8m0)
+    })
+}
+
+/// The scale rule of a profile whose other knobs the kernels know, too.
+fn fast_scale(profile: &Profile) -> Option<FastScale> {
+    let element = profile.format().element();
+    let known = matches!(profile.sign, SignRule::Bit | SignRule::Negative)
+        && profile.nonfinite != NonFinite::Drop
+        && profile.search == Search::None
+        && profile.cast == ScaleCast::Rne
+        && profile.range != ScaleRange::MinPositive
+        && profile.headroom != Headroom::ThreeQuarters
+        && matches!(
+            profile.map,
+            ElementMap::Exponent
+                | ElementMap::ReciprocalMax
+                | ElementMap::ReciprocalZero
+                | ElementMap::EncodeOverScale
+        );
+    if !known {
+        return None;
+    }
+    let ceil = 0x7f_ffff;
+    let rule = FastScale { divisor: 1.0, multiplier: 1.0, ..FastScale::default() };
+    let emax = element.emax();
+    let rule = match profile.scale {
+        ScaleRule::Floor => FastScale { subtract: emax, ..rule },
+        ScaleRule::Ceil => FastScale { add: ceil, subtract: emax, ..rule },
+        ScaleRule::Even => {
+            let half_step = 1 << (22 - element.mantissa_bits());
+            FastScale { add: half_step, subtract: emax, ..rule }
+        }
+        ScaleRule::Rceil => FastScale { multiplier: 1.0 / element.max(), add: ceil, ..rule },
+        ScaleRule::IntegerCeil => {
+            let Element::Int(int) = element else { return None };
+            let subtract = -i32::from(int.fraction_bits());
+            FastScale { divisor: int.max_code().into(), add: ceil, subtract, ..rule }
+        }
+        ScaleRule::FloorLog2 => {
+            let (near, _) = near_powers();
+            FastScale { subtract: emax, near, uses_near: 1, ..rule }
+        }
+        ScaleRule::CeilLog2 => {
+            let near = near_powers().1.map(u32::wrapping_neg);
+            FastScale { divisor: element.max(), add: ceil, near, uses_near: 1, ..rule }
+        }
+        ScaleRule::FoldedEncode => rule,
+        ScaleRule::Plain | ScaleRule::TimesEncode | ScaleRule::OverDecode => {
+            FastScale { divisor: profile.target(), ..rule }
+        }
+        ScaleRule::FloorLog2Wrap
+        | ScaleRule::RmsFloor
+        | ScaleRule::RmsNearest
+        | ScaleRule::OverProduct => return None,
+    };
+    let zeros = BlockStatistics { amax: 0.0, std: 0.0 };
+    let ScaleChoice::Scale(zero) = profile.block_scale(&profile.tensor_factors(1.0), zeros) else {
+        return None;
+    };
+    let zero_bits = match profile.sign {
+        SignRule::Bit => (-0.0f32).to_bits(),
+        _ => 0.0f32.to_bits(),
+    };
+    Some(FastScale { zero_code: zero.code.into(), zero_bits, ..rule })
+}
+
+/// `QuantizeBlocksArguments` of `kernels/quantize_blocks.cu`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(super) struct QuantizeBlocksArguments {
+    pub x: u64,
+    pub codes: u64,
+    pub scales: u64,
+    pub amax: u64,
+    pub tensor_scale: u64,
+    pub row_stride: u64,
+    pub blocks: u32,
+    pub dense: u32,
+    pub columns: Divider,
+    pub amax_value: f32,
+    pub carried_up: f32,
+    pub reserved: u32,
+    pub scale: FastScale,
+    pub draws: super::arguments::Draws,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dividers_divide() {
+        for divisor in
+            [1, 2, 3, 5, 7, 64, 90, 255, 256, 257, 65535, 65537, (1 << 30) + 1, (1 << 31) - 1]
+        {
+            let Divider { multiplier, shift, .. } = Divider::new(divisor);
+            let top = (1u32 << 31) - 1;
+            let multiples = (0..40).map(|i| top / divisor / 40 * i * divisor);
+            let near = multiples.flat_map(|n| [n, n + 1, n + divisor - 1, n.wrapping_sub(1)]);
+            for n in near.chain([top, top / divisor * divisor]).filter(|n| *n <= top) {
+                let quotient = (u64::from(n) * u64::from(multiplier)) >> shift;
+                assert_eq!(quotient, u64::from(n / divisor), "{n} / {divisor}");
+            }
+        }
+    }
+
+    /// Every named profile is fast but those that search, drop, or divide element by element.
+    #[test]
+    fn named_profiles_are_fast() {
+        let slow = ["ggml", "four-over-six-mse", "four-over-six-mae"];
+        let slow_here =
+            [("nvfp4", "modelopt"), ("nvfp4", "compressed-tensors"), ("mxfp4", "modelopt")];
+        for (name, format) in Format::NAMED {
+            assert!(kernel_of(format).is_some(), "{name}");
+            for profile in Profile::all(format) {
+                let expected =
+                    !slow.contains(&profile.name()) && !slow_here.contains(&(name, profile.name()));
+                assert_eq!(fast_scale(&profile).is_some(), expected, "{name} {profile}");
+            }
+        }
+    }
+
+    #[test]
+    fn structs_have_the_kernels_sizes() {
+        assert_eq!(size_of::<FastScale>(), 64);
+        assert_eq!(size_of::<QuantizeBlocksArguments>(), 48 + 32 + 64 + 32);
+    }
+}
