@@ -5,11 +5,11 @@
 // in the stream by `blockscale_amax_clear` before.
 //
 // Checked against the reference on the emulator by tests/cuda.rs.
-#include "include/real.cuh"
+#include "include/vector.cuh"
 
 namespace blockscale {
 
-constexpr uint32_t kThreads = 256;
+constexpr uint32_t kThreads = 256, kInFlight = 4;
 
 struct AmaxArguments {
     void const* x;
@@ -17,15 +17,31 @@ struct AmaxArguments {
     uint64_t batches, rows, k;
     uint64_t row_stride, batch_stride;
     uint32_t drop;  // NaN and Inf count as 0
+    uint32_t reserved;
+    uint64_t vectors;  // of 16 bytes, from the start, that can be read as such
 };
 
 template <typename T>
 __device__ inline void amax(AmaxArguments const& a) {
     __shared__ uint32_t warps[kThreads / 32];
-    uint32_t largest = 0;
-    uint64_t elements = a.batches * a.rows * a.k;
-    for (uint64_t at = uint64_t(blockIdx.x) * kThreads + threadIdx.x; at < elements;
-         at += uint64_t(gridDim.x) * kThreads) {
+    uint64_t elements = a.batches * a.rows * a.k, thread = uint64_t(blockIdx.x) * kThreads + threadIdx.x;
+    uint64_t threads = uint64_t(gridDim.x) * kThreads;
+    T const* type = nullptr;
+    auto vectors = static_cast<uint4 const*>(a.x);
+    float amax = 0.0f;
+    uint64_t vector = thread;
+    for (; vector + (kInFlight - 1) * threads < a.vectors; vector += kInFlight * threads) {
+        uint4 x[kInFlight];
+#pragma unroll
+        for (uint32_t i = 0; i < kInFlight; ++i) x[i] = __ldg(vectors + vector + i * threads);
+        amax = max_magnitude_nan(amax, amax_of(type, x));
+    }
+    for (; vector < a.vectors; vector += threads) {
+        uint4 x[1] = {__ldg(vectors + vector)};
+        amax = max_magnitude_nan(amax, amax_of(type, x));
+    }
+    uint32_t largest = bits_of(amax);
+    for (uint64_t at = a.vectors * (16 / sizeof(T)) + thread; at < elements; at += threads) {
         uint64_t row = at / a.k, batch = row / a.rows;
         T const* x = static_cast<T const*>(a.x) + batch * a.batch_stride + row % a.rows * a.row_stride;
         uint32_t bits = magnitude_bits(widen(x[at % a.k]));

@@ -10,8 +10,8 @@
 // Checked against the reference on the emulator by tests/cuda.rs, byte for byte.
 #include "include/encode.cuh"
 #include "include/fast.cuh"
-#include "include/real.cuh"
 #include "include/stage.cuh"
+#include "include/vector.cuh"
 
 namespace blockscale {
 
@@ -43,30 +43,6 @@ struct QuantizeBlocksArguments {
 };
 static_assert(sizeof(QuantizeBlocksArguments) == 176, "src/cuda/fast.rs has the same struct");
 
-// The eight values of 16 or 32 bytes.
-__device__ inline void widen8(float const*, uint4 const* vectors, float (&x)[8]) {
-    uint4 a = vectors[0], b = vectors[1];
-    uint32_t words[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
-#pragma unroll
-    for (int i = 0; i < 8; ++i) x[i] = float_of(words[i]);
-}
-__device__ inline void widen8(__nv_bfloat16 const*, uint4 const* vectors, float (&x)[8]) {
-    uint32_t words[4] = {vectors->x, vectors->y, vectors->z, vectors->w};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-        x[2 * i] = float_of(words[i] << 16);
-        x[2 * i + 1] = float_of(words[i] & 0xffff0000u);
-    }
-}
-__device__ inline void widen8(__half const*, uint4 const* vectors, float (&x)[8]) {
-    uint32_t words[4] = {vectors->x, vectors->y, vectors->z, vectors->w};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-        x[2 * i] = __half2float(__ushort_as_half(uint16_t(words[i])));
-        x[2 * i + 1] = __half2float(__ushort_as_half(uint16_t(words[i] >> 16)));
-    }
-}
-
 // AwayByAddition computes floor(fl(|y| / step + 0.5)): the value just below half the smallest step
 // comes out as that half does.
 __device__ inline void carry_up(float half, float (&y)[8]) {
@@ -75,35 +51,6 @@ __device__ inline void carry_up(float half, float (&y)[8]) {
     for (int i = 0; i < 8; ++i) {
         if (fabsf(y[i]) == below) y[i] = copysignf(half, y[i]);
     }
-}
-
-// The largest magnitude of V vectors, NaN if there is one.
-template <uint32_t V>
-__device__ inline float amax_of(float const*, uint4 const (&x)[V]) {
-    float amax = 0.0f;
-#pragma unroll
-    for (uint32_t i = 0; i < V; ++i) {
-        float low = max_magnitude_nan(float_of(x[i].x), float_of(x[i].y));
-        float high = max_magnitude_nan(float_of(x[i].z), float_of(x[i].w));
-        amax = max_magnitude_nan(amax, max_magnitude_nan(low, high));
-    }
-    return amax;
-}
-template <uint32_t V, typename Max>
-__device__ inline uint32_t packed_amax(uint4 const (&x)[V], Max max) {
-    uint32_t amax = 0;
-#pragma unroll
-    for (uint32_t i = 0; i < V; ++i) amax = max(amax, max(max(x[i].x, x[i].y), max(x[i].z, x[i].w)));
-    return max(amax, amax >> 16) & 0xffffu;
-}
-template <uint32_t V>
-__device__ inline float amax_of(__nv_bfloat16 const*, uint4 const (&x)[V]) {
-    return float_of(packed_amax(x, [](uint32_t a, uint32_t b) { return max_magnitude_nan_bf16x2(a, b); }) << 16);
-}
-template <uint32_t V>
-__device__ inline float amax_of(__half const*, uint4 const (&x)[V]) {
-    uint32_t amax = packed_amax(x, [](uint32_t a, uint32_t b) { return max_magnitude_nan_f16x2(a, b); });
-    return __half2float(__ushort_as_half(uint16_t(amax)));
 }
 
 template <typename T, typename Element, typename Scale, uint32_t kBlock, bool kDrawn>

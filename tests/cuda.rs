@@ -5,7 +5,7 @@
 use blockscale::cuda::{CudaError, Device, DeviceReal, IMAGES};
 use blockscale::format::Format;
 use blockscale::layout::{Linear, Tiled8x4, Tiled128x4};
-use blockscale::numerics::{DrawBits, Profile, Rounding, Stochastic, philox4x32_10};
+use blockscale::numerics::{DrawBits, Profile, Rounding, Stochastic, TensorScale, philox4x32_10};
 use blockscale::{Backend, Blocks, Quantize, QuantizedTensor, Real};
 use half::{bf16, f16};
 
@@ -156,15 +156,20 @@ fn compare_values<T: DeviceReal>(
     if let Some(found) = difference(&downloaded, &expected) {
         panic!("{}: {found}", case());
     }
-    let again = device.upload_tensor(&expected).unwrap();
-    let mut compared = expected.stored_bytes();
+    expected.stored_bytes() + compare_decoded(device, &expected, &case())
+}
+
+/// Dequantizes on both, compares; returns the bytes compared.
+fn compare_decoded(device: &Device, expected: &QuantizedTensor, case: &str) -> usize {
+    let again = device.upload_tensor(expected).unwrap();
+    let mut compared = 0;
     macro_rules! decode {
         ($($real:ty),+) => {$(
             let mut y = device.stream().clone_dtoh(&again.dequantize::<$real>().unwrap()).unwrap();
-            y.truncate(shape.iter().product());
+            y.truncate(expected.shape().iter().product());
             let values = expected.dequantize_with::<$real>(Backend::Reference);
             for (i, (a, b)) in y.iter().zip(&values).enumerate() {
-                assert_eq!(a.to_bits(), b.to_bits(), "{}: value {i}: {a} not {b}", case());
+                assert_eq!(a.to_bits(), b.to_bits(), "{case}: value {i}: {a} not {b}");
             }
             compared += size_of_val(values.as_slice());
         )+};
@@ -217,6 +222,47 @@ fn whole_blocks_give_the_references_bytes() {
         }
     }
     println!("{calls} calls of whole blocks, {compared} bytes compared");
+}
+
+/// Every byte as a code under every byte as a scale, what no quantizer writes included.
+#[test]
+fn any_bytes_decode_as_the_reference_decodes_them() {
+    let Some(device) = device() else { return };
+    let mut compared = 0;
+    for profile in profiles() {
+        let format = profile.format();
+        let empty = Quantize::new(profile).run::<f32>(&[], &[0, 1]).unwrap();
+        for stored in [1.0, 3.7e-3, 2688.0, 3e38, 0.0, f32::INFINITY, f32::NAN] {
+            let stored = empty.tensor_scale().map(|scale| match scale {
+                TensorScale::Amax(_) => TensorScale::Amax(stored),
+                TensorScale::Decode(_) => TensorScale::Decode(stored),
+                TensorScale::Encode(_) => TensorScale::Encode(stored),
+            });
+            // A block for each scale; the codes run through all of theirs, 4-bit ones in pairs.
+            let (rows, k) = (256, format.block());
+            let bits = usize::from(format.element().bits());
+            let row_bytes = if bits == 4 { k.div_ceil(2) } else { k };
+            let codes = (0..rows * row_bytes).map(|i| match bits {
+                4 if k % 2 == 1 && i % row_bytes == row_bytes - 1 => (i * 37 % 16) as u8,
+                4 => (i * 37) as u8,
+                _ => ((i * 37) % (1 << bits)) as u8,
+            });
+            let scales = (0..=255).collect();
+            let tensor = QuantizedTensor::from_parts(
+                profile,
+                Blocks::Row,
+                &[rows, k],
+                codes.collect(),
+                scales,
+                stored,
+            );
+            compared += compare_decoded(&device, &tensor.unwrap(), &format!("{format} {profile}"));
+            if empty.tensor_scale().is_none() {
+                break;
+            }
+        }
+    }
+    println!("{compared} bytes of any codes compared");
 }
 
 #[test]
@@ -322,7 +368,9 @@ fn images_are_complete() {
     architectures.sort_unstable();
     architectures.dedup();
     for architecture in &architectures {
-        for unit in ["amax", "dequantize", "quantize", "quantize_blocks", "relayout"] {
+        for unit in
+            ["amax", "dequantize", "dequantize_blocks", "quantize", "quantize_blocks", "relayout"]
+        {
             let image = IMAGES.iter().find(|i| i.unit == unit && i.architecture == *architecture);
             let image = image.unwrap_or_else(|| panic!("{unit} for {architecture}"));
             assert!(image.ptx().contains(&format!(".target sm_{architecture}")), "{unit}");

@@ -27,13 +27,27 @@ __device__ inline float max_magnitude_nan(float a, float b) {
 // The same of two pairs of bf16 (f16); signs are gone.
 __device__ inline uint32_t max_magnitude_nan_bf16x2(uint32_t a, uint32_t b) {
     uint32_t larger;
-    asm("max.NaN.bf16x2 %0, %1, %2;" : "=r"(larger) : "r"(a & 0x7fff7fffu), "r"(b & 0x7fff7fffu));
+    asm("{ .reg .b32 x, y; abs.bf16x2 x, %1; abs.bf16x2 y, %2; max.NaN.bf16x2 %0, x, y; }"
+        : "=r"(larger) : "r"(a), "r"(b));
     return larger;
 }
 __device__ inline uint32_t max_magnitude_nan_f16x2(uint32_t a, uint32_t b) {
     uint32_t larger;
-    asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(larger) : "r"(a & 0x7fff7fffu), "r"(b & 0x7fff7fffu));
+    asm("{ .reg .b32 x, y; abs.f16x2 x, %1; abs.f16x2 y, %2; max.NaN.f16x2 %0, x, y; }"
+        : "=r"(larger) : "r"(a), "r"(b));
     return larger;
+}
+
+// Two values rounded to nearest even; the first is the lower half, NaN comes out as 0x7fff.
+__device__ inline uint32_t to_bf16x2(float first, float second) {
+    uint32_t both;
+    asm("cvt.rn.bf16x2.f32 %0, %2, %1;" : "=r"(both) : "f"(first), "f"(second));
+    return both;
+}
+__device__ inline uint32_t to_f16x2(float first, float second) {
+    uint32_t both;
+    asm("cvt.rn.f16x2.f32 %0, %2, %1;" : "=r"(both) : "f"(first), "f"(second));
+    return both;
 }
 
 // Bytes of the eight in (high, low), picked by the nibbles of a selector.

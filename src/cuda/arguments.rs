@@ -190,6 +190,8 @@ pub(super) struct AmaxArguments {
     pub row_stride: u64,
     pub batch_stride: u64,
     pub drop: u32,
+    pub reserved: u32,
+    pub vectors: u64,
 }
 
 #[derive(Clone, Copy, Debug)]

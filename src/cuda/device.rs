@@ -99,7 +99,8 @@ impl Device {
 
     /// The image of each unit that was chosen for this device.
     pub fn images(&self) -> Vec<&'static Image> {
-        let units = ["amax", "dequantize", "quantize", "quantize_blocks", "relayout"];
+        let units =
+            ["amax", "dequantize", "dequantize_blocks", "quantize", "quantize_blocks", "relayout"];
         let capability = self.kernels.capability();
         units.iter().filter_map(|unit| super::image_for(unit, capability)).collect()
     }

@@ -1,12 +1,12 @@
 //! Which calls the kernels for whole blocks (`kernels/quantize_blocks.cu`) take, and what they are
 //! told of a profile. The generic kernel takes all others.
 
-use super::raw::Input;
+use super::raw::{Dtype, Input};
 use crate::Blocks;
 use crate::format::{Element, Format, Scale, Ties};
 use crate::numerics::{
-    BlockStatistics, ElementMap, Headroom, NonFinite, Profile, Rounding, ScaleCast, ScaleChoice,
-    ScaleRange, ScaleRule, Search, SignRule, near_powers,
+    BlockStatistics, DecodeRule, ElementMap, Headroom, NonFinite, Profile, Rounding, ScaleCast,
+    ScaleChoice, ScaleRange, ScaleRule, Search, SignRule, near_powers,
 };
 use crate::shape::Extents;
 
@@ -191,6 +191,110 @@ fn fast_scale(profile: &Profile) -> Option<FastScale> {
     Some(FastScale { zero_code: zero.code.into(), zero_bits, ..rule })
 }
 
+/// The elements that `kernels/dequantize_blocks.cu` decodes, with their names in entries.
+pub(super) const DECODERS: [(Element, &str); 9] = [
+    (Element::E2M1, "e2m1"),
+    (Element::E2M3, "e2m3"),
+    (Element::E3M2, "e3m2"),
+    (Element::E4M3, "e4m3"),
+    (Element::E5M2, "e5m2"),
+    (Element::INT8, "int8"),
+    (Element::INT6, "int6"),
+    (Element::INT4, "int4"),
+    (Element::INT4_WHOLE, "int4"),
+];
+
+/// `DequantizeBlocksArguments` of `kernels/dequantize_blocks.cu`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub(super) struct DequantizeBlocksArguments {
+    codes: u64,
+    scales: u64,
+    tensor_scale: u64,
+    y: u64,
+    pub vectors: u64,
+    block_shift: u32,
+    form: u32,
+    target: f32,
+    inverse: f32,
+    zero_bits: u32,
+    unit: f32,
+    e8m0: u32,
+    scale_sign: u32,
+    scale_max: u32,
+    scale_shift: u32,
+    scale_unit: f32,
+    reserved: u32,
+}
+
+impl DequantizeBlocksArguments {
+    /// An index into [`DECODERS`] and the arguments, or `None` where the generic kernel has to do
+    /// it: rows that end within a block, other blocks, unaligned buffers, ggml's arithmetic.
+    pub(super) fn new(
+        profile: &Profile,
+        dtype: Dtype,
+        extents: Extents,
+        [codes, scales, tensor_scale, y]: [u64; 4],
+    ) -> Option<(usize, Self)> {
+        let format = profile.format();
+        let element = format.element();
+        let decoder = DECODERS.iter().position(|(known, _)| *known == element)?;
+        let form = match profile.decode {
+            DecodeRule::Halved => return None,
+            DecodeRule::Scale if profile.headroom == Headroom::ThreeQuarters => 1,
+            DecodeRule::Scale => 0,
+            DecodeRule::TimesDecode | DecodeRule::TimesDecodePlusZero => 1,
+            DecodeRule::FoldedAmax => 2,
+            DecodeRule::OverEncode => 3,
+            DecodeRule::AmaxLast => 4,
+        };
+        let per_vector = 16 / dtype.size() as usize;
+        let bytes = per_vector * if element.bits() == 4 { 4 } else { 8 } / 8;
+        let suits = [16, 32].contains(&format.block())
+            && extents.k.is_multiple_of(format.block())
+            && y.is_multiple_of(16)
+            && codes.is_multiple_of(bytes as u64);
+        let scale = match format.scale() {
+            Scale::E8M0 => Self { e8m0: 1, ..Self::default() },
+            Scale::F32 | Scale::UE5M3Ieee => return None,
+            Scale::E4M3 | Scale::UE5M3 => {
+                let float = format.scale().float()?;
+                let magnitude_bits = float.bits() - u8::from(float.is_signed());
+                Self {
+                    scale_sign: if float.is_signed() { 1 << magnitude_bits } else { 0 },
+                    scale_max: float.max_code().into(),
+                    scale_shift: 23 - u32::from(float.mantissa_bits()),
+                    scale_unit: 2.0f32.powi(127 - i32::from(float.bias())),
+                    ..Self::default()
+                }
+            }
+        };
+        let zero = match profile.decode {
+            DecodeRule::TimesDecodePlusZero => 0.0f32,
+            _ => -0.0,
+        };
+        let target = profile.tensor_target();
+        let arguments = Self {
+            codes,
+            scales,
+            tensor_scale,
+            y,
+            vectors: (extents.elements() / per_vector) as u64,
+            block_shift: (format.block() / per_vector).trailing_zeros(),
+            form,
+            target,
+            inverse: 1.0 / target,
+            zero_bits: zero.to_bits(),
+            unit: match element {
+                Element::Int(int) => 2.0f32.powi(-i32::from(int.fraction_bits())),
+                Element::Float(_) => 1.0,
+            },
+            ..scale
+        };
+        suits.then_some((decoder, arguments))
+    }
+}
+
 /// `QuantizeBlocksArguments` of `kernels/quantize_blocks.cu`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -251,5 +355,6 @@ mod tests {
     fn structs_have_the_kernels_sizes() {
         assert_eq!(size_of::<FastScale>(), 64);
         assert_eq!(size_of::<QuantizeBlocksArguments>(), 48 + 32 + 64 + 32);
+        assert_eq!(size_of::<DequantizeBlocksArguments>(), 88);
     }
 }

@@ -8,7 +8,7 @@ use super::arguments::{
     AmaxArguments, DequantizeArguments, DevicePointer, DeviceProfile, Draws, QuantizeArguments,
     RelayoutArguments, drops, tile_and_group,
 };
-use super::fast::{self, FastCall, QuantizeBlocksArguments};
+use super::fast::{self, DequantizeBlocksArguments, FastCall, QuantizeBlocksArguments};
 use super::{CudaError, IMAGES, image_for};
 use crate::layout::{Packing, Raw};
 use crate::numerics::{Profile, Rounding};
@@ -86,6 +86,8 @@ pub struct Kernels {
     /// By kernel of [`fast::KERNELS`], then nearest and drawn.
     quantize_blocks: [[[sys::CUfunction; 3]; 2]; fast::KERNELS.len()],
     dequantize: [sys::CUfunction; 3],
+    /// By element of [`fast::DECODERS`].
+    dequantize_blocks: [[sys::CUfunction; 3]; fast::DECODERS.len()],
     amax: [sys::CUfunction; 3],
     amax_clear: sys::CUfunction,
     relayout: sys::CUfunction,
@@ -128,6 +130,7 @@ impl Kernels {
         };
         let (quantize, dequantize) = (unit("quantize")?, unit("dequantize")?);
         let quantize_blocks = unit("quantize_blocks")?;
+        let dequantize_blocks = unit("dequantize_blocks")?;
         let (amax, relayout) = (unit("amax")?, unit("relayout")?);
         let by_dtype = |module, verb: &str| {
             let mut functions = [std::ptr::null_mut(); 3];
@@ -142,12 +145,17 @@ impl Kernels {
             *nearest = by_dtype(quantize_blocks, &format!("quantize_{name}"))?;
             *drawn = by_dtype(quantize_blocks, &format!("quantize_{name}_drawn"))?;
         }
+        let mut decoders = [[std::ptr::null_mut(); 3]; fast::DECODERS.len()];
+        for (functions, (_, name)) in decoders.iter_mut().zip(fast::DECODERS) {
+            *functions = by_dtype(dequantize_blocks, &format!("dequantize_{name}"))?;
+        }
         Ok(Self {
             capability,
             quantize: by_dtype(quantize, "quantize")?,
             quantize_marked: by_dtype(quantize, "quantize_marked")?,
             quantize_blocks: blocks,
             dequantize: by_dtype(dequantize, "dequantize")?,
+            dequantize_blocks: decoders,
             amax: by_dtype(amax, "amax")?,
             // SAFETY: the modules were loaded above.
             amax_clear: unsafe { entry(amax, "blockscale_amax_clear")? },
@@ -185,6 +193,8 @@ impl Kernels {
         aligned("the tensor amax", amax, 4)?;
         // SAFETY: the caller's promise.
         unsafe { launch(self.amax_clear, 1, 1, stream, &amax)? };
+        let dense = row_stride == extents.k as u64
+            && (extents.batches == 1 || batch_stride == row_stride * extents.rows as u64);
         let arguments = AmaxArguments {
             x: x.pointer,
             amax,
@@ -194,8 +204,15 @@ impl Kernels {
             row_stride,
             batch_stride,
             drop: drops(profile).into(),
+            reserved: 0,
+            vectors: match dense && !drops(profile) && x.pointer.is_multiple_of(16) {
+                true => extents.elements() as u64 * x.dtype.size() / 16,
+                false => 0,
+            },
         };
-        let blocks = blocks(extents.elements() as u64, AMAX_THREADS).min(2048);
+        // 16 bytes a thread and turn, several of them in flight.
+        let work = (extents.elements() as u64 * x.dtype.size()).div_ceil(64);
+        let blocks = blocks(work, AMAX_THREADS).min(2048);
         match extents.elements() {
             0 => Ok(()),
             // SAFETY: the caller's promise.
@@ -361,6 +378,15 @@ impl Kernels {
         let work = extents.elements() as u64;
         if work == 0 {
             return Ok(());
+        }
+        let pointers = [codes, scales, tensor_scale, y];
+        if let Some((decoder, arguments)) =
+            DequantizeBlocksArguments::new(profile, dtype, extents, pointers)
+        {
+            let function = self.dequantize_blocks[decoder][dtype as usize];
+            let grid = blocks(arguments.vectors.div_ceil(4), THREADS);
+            // SAFETY: the caller's promise.
+            return unsafe { launch(function, grid, THREADS, stream, &arguments) };
         }
         let operands = Both(DeviceProfile::new(profile), arguments);
         let function = self.dequantize[dtype as usize];

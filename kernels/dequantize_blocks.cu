@@ -1,0 +1,184 @@
+// Dequantize whole blocks of the named elements at the speed of memory.
+//
+// A thread writes vectors of 16 bytes, its warp's lanes beside each other; the codes of a vector are
+// 2, 4 or 8 bytes that lie beside each other likewise, and a block's lanes share its scale byte.
+// Four vectors are in flight at once. A code becomes an f32 by its place: as bits of an f32 it is its
+// value times a power of two, subnormals included, and one exact multiplication takes that away.
+//
+// Checked against the reference on the emulator by tests/cuda.rs, byte for byte.
+#include "include/vector.cuh"
+
+namespace blockscale {
+
+constexpr uint32_t kThreads = 128, kInFlight = 4;
+
+// How a value follows from the element q, the block scale s and the stored tensor scale g.
+enum class Form : uint32_t {
+    Scale,       // q s
+    Product,     // q (g s)
+    Folded,      // q (s g fl(1 / T))
+    Quotient,    // q (s / g)
+    AmaxLast,    // q s g / T
+};
+
+struct DequantizeBlocksArguments {
+    uint8_t const* codes;
+    uint8_t const* scales;
+    float const* tensor_scale;  // as stored, or null where the profile has none
+    void* y;
+    uint64_t vectors;      // of 16 bytes of y
+    uint32_t block_shift;  // log2 of the vectors of a block
+    Form form;
+    float target;         // T
+    float inverse;        // fl(1 / T)
+    uint32_t zero_bits;   // the zero added to q: +0 where -0 is not kept, else -0
+    float unit;           // of an integer element
+    uint32_t e8m0;        // scales are powers of two; else as follows
+    uint32_t scale_sign;  // its bit, or 0
+    uint32_t scale_max;   // the largest code that is a number
+    uint32_t scale_shift; // to the place of an f32's exponent and mantissa
+    float scale_unit;     // what that place is to be multiplied by
+    uint32_t reserved;
+};
+static_assert(sizeof(DequantizeBlocksArguments) == 88, "src/cuda/fast.rs has the same struct");
+
+__device__ inline float scale_of(DequantizeBlocksArguments const& a, uint32_t code) {
+    if (a.e8m0) {
+        uint32_t bits = code == 0 ? 0x00400000u : code << 23;
+        return float_of(code == 255 ? kCanonicalNan : bits);
+    }
+    uint32_t magnitude = code & ~a.scale_sign;
+    float value = float_of(magnitude << a.scale_shift) * a.scale_unit;
+    if (magnitude > a.scale_max) value = float_of(kCanonicalNan);
+    return code & a.scale_sign ? -value : value;
+}
+
+__device__ inline float factor_of(DequantizeBlocksArguments const& a, float s, float g) {
+    switch (a.form) {
+    case Form::Product: return g * s;
+    case Form::Folded: return s * g * a.inverse;
+    case Form::Quotient: return s / g;
+    default: return s;
+    }
+}
+
+// The f32 of a code that has its sign at `Sign` of `code`, its magnitude below from bit 0 on.
+template <int MantissaBits, int Bias, int Sign>
+struct FloatBits {
+    static __device__ inline float value(uint32_t code, float) {
+        uint32_t magnitude = code << (23 - MantissaBits) & ((1u << Sign) - 1) << (23 - MantissaBits);
+        uint32_t sign = code << (31 - Sign) & 0x80000000u;
+        return float_of(magnitude | sign) * float_of(uint32_t(254 - Bias) << 23);
+    }
+};
+struct DecodeE2M1 : FloatBits<1, 1, 3> {
+    static constexpr uint32_t kBits = 4;
+};
+struct DecodeE2M3 : FloatBits<3, 1, 5> {
+    static constexpr uint32_t kBits = 8;
+};
+struct DecodeE3M2 : FloatBits<2, 3, 5> {
+    static constexpr uint32_t kBits = 8;
+};
+struct DecodeE4M3 : FloatBits<3, 7, 7> {
+    static constexpr uint32_t kBits = 8;
+    static __device__ inline float value(uint32_t code, float unit) {
+        return (code & 0x7f) == 0x7f ? float_of(kCanonicalNan) : FloatBits::value(code, unit);
+    }
+};
+struct DecodeE5M2 {  // the upper half of an f16
+    static constexpr uint32_t kBits = 8;
+    static __device__ inline float value(uint32_t code, float) {
+        return __half2float(__ushort_as_half(uint16_t(code << 8)));
+    }
+};
+template <int Bits>
+struct DecodeInt {
+    static constexpr uint32_t kBits = Bits == 4 ? 4 : 8;
+    // With its sign bit turned over, a code is its value plus 2^(Bits - 1): the low bits of an f32
+    // from 2^23 on.
+    static __device__ inline float value(uint32_t code, float unit) {
+        constexpr uint32_t kSign = 1u << (Bits - 1);
+        uint32_t bits = ((code & (2 * kSign - 1)) ^ kSign) | 0x4b000000u;
+        return (float_of(bits) - float(8388608 + kSign)) * unit;
+    }
+};
+
+// Codes of N values, N * bits / 8 being 2, 4 or 8 bytes.
+template <uint32_t Bytes>
+struct Codes {
+    uint32_t words[(Bytes + 3) / 4];
+    __device__ inline void load(uint8_t const* codes, uint64_t vector) {
+        if constexpr (Bytes == 2) {
+            words[0] = __ldg(reinterpret_cast<uint16_t const*>(codes) + vector);
+        } else if constexpr (Bytes == 4) {
+            words[0] = __ldg(reinterpret_cast<uint32_t const*>(codes) + vector);
+        } else {
+            uint2 both = __ldg(reinterpret_cast<uint2 const*>(codes) + vector);
+            words[0] = both.x, words[1] = both.y;
+        }
+    }
+};
+
+template <typename T, typename Element>
+__device__ inline void dequantize_blocks(DequantizeBlocksArguments const& a) {
+    constexpr uint32_t kValues = 16 / sizeof(T), kBytes = kValues * Element::kBits / 8;
+    constexpr uint32_t kPerWord = 32 / Element::kBits;
+    float stored = a.tensor_scale ? *a.tensor_scale : 1.0f;
+    float zero = float_of(a.zero_bits);
+    uint64_t stride = uint64_t(gridDim.x) * (kThreads * kInFlight);
+    for (uint64_t first = uint64_t(blockIdx.x) * (kThreads * kInFlight) + threadIdx.x; first < a.vectors;
+         first += stride) {
+        Codes<kBytes> codes[kInFlight];
+        uint32_t scales[kInFlight];
+#pragma unroll
+        for (uint32_t i = 0; i < kInFlight; ++i) {
+            uint64_t vector = first + i * kThreads;
+            if (vector < a.vectors) {
+                codes[i].load(a.codes, vector);
+                scales[i] = __ldg(a.scales + (vector >> a.block_shift));
+            }
+        }
+#pragma unroll
+        for (uint32_t i = 0; i < kInFlight; ++i) {
+            uint64_t vector = first + i * kThreads;
+            if (vector >= a.vectors) break;
+            float s = scale_of(a, scales[i]), y[kValues];
+#pragma unroll
+            for (uint32_t j = 0; j < kValues; ++j) {
+                uint32_t code = codes[i].words[j / kPerWord] >> (j % kPerWord * Element::kBits);
+                y[j] = Element::value(code, a.unit);
+            }
+            if (a.form == Form::AmaxLast) {
+#pragma unroll
+                for (uint32_t j = 0; j < kValues; ++j) y[j] = y[j] * s * stored / a.target;
+            } else {
+                float factor = factor_of(a, s, stored);
+#pragma unroll
+                for (uint32_t j = 0; j < kValues; ++j) y[j] = (y[j] + zero) * factor;
+            }
+            static_cast<uint4*>(a.y)[vector] = narrow_vector(static_cast<T const*>(nullptr), y);
+        }
+    }
+}
+
+}  // namespace blockscale
+
+#define ENTRY(name, type, element)                                                                  \
+    extern "C" __global__ void __launch_bounds__(blockscale::kThreads) blockscale_dequantize_##name( \
+        __grid_constant__ blockscale::DequantizeBlocksArguments const a) {                          \
+        blockscale::dequantize_blocks<type, blockscale::element>(a);                                \
+    }
+#define DEQUANTIZE_BLOCKS(name, element)         \
+    ENTRY(name##_f32, float, element)            \
+    ENTRY(name##_bf16, __nv_bfloat16, element)   \
+    ENTRY(name##_f16, __half, element)
+
+DEQUANTIZE_BLOCKS(e2m1, DecodeE2M1)
+DEQUANTIZE_BLOCKS(e2m3, DecodeE2M3)
+DEQUANTIZE_BLOCKS(e3m2, DecodeE3M2)
+DEQUANTIZE_BLOCKS(e4m3, DecodeE4M3)
+DEQUANTIZE_BLOCKS(e5m2, DecodeE5M2)
+DEQUANTIZE_BLOCKS(int8, DecodeInt<8>)
+DEQUANTIZE_BLOCKS(int6, DecodeInt<6>)
+DEQUANTIZE_BLOCKS(int4, DecodeInt<4>)
