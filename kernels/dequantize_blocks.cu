@@ -12,13 +12,14 @@ namespace blockscale {
 
 constexpr uint32_t kThreads = 128, kInFlight = 4;
 
-// How a value follows from the element q, the block scale s and the stored tensor scale g.
+// How a value follows from the element q, the block scale s and the stored tensor scale g. The last
+// has kernels of its own.
 enum class Form : uint32_t {
-    Scale,       // q s
-    Product,     // q (g s)
-    Folded,      // q (s g fl(1 / T))
-    Quotient,    // q (s / g)
-    AmaxLast,    // q s g / T
+    Scale,     // q s
+    Product,   // q (s g)
+    Folded,    // q (s g fl(1 / T))
+    Quotient,  // q (s / g)
+    AmaxLast,  // q s g / T
 };
 
 struct DequantizeBlocksArguments {
@@ -51,15 +52,6 @@ __device__ inline float scale_of(DequantizeBlocksArguments const& a, uint32_t co
     float value = float_of(magnitude << a.scale_shift) * a.scale_unit;
     if (magnitude > a.scale_max) value = float_of(kCanonicalNan);
     return code & a.scale_sign ? -value : value;
-}
-
-__device__ inline float factor_of(DequantizeBlocksArguments const& a, float s, float g) {
-    switch (a.form) {
-    case Form::Product: return g * s;
-    case Form::Folded: return s * g * a.inverse;
-    case Form::Quotient: return s / g;
-    default: return s;
-    }
 }
 
 // The f32 of a code that has its sign at `Sign` of `code`, its magnitude below from bit 0 on.
@@ -107,7 +99,7 @@ struct DecodeInt {
 // Codes of N values, N * bits / 8 being 2, 4 or 8 bytes.
 template <uint32_t Bytes>
 struct Codes {
-    uint32_t words[(Bytes + 3) / 4];
+    uint32_t words[(Bytes + 3) / 4] = {};
     __device__ inline void load(uint8_t const* codes, uint64_t vector) {
         if constexpr (Bytes == 2) {
             words[0] = __ldg(reinterpret_cast<uint16_t const*>(codes) + vector);
@@ -120,12 +112,15 @@ struct Codes {
     }
 };
 
-template <typename T, typename Element>
+template <typename T, typename Element, bool AmaxLast>
 __device__ inline void dequantize_blocks(DequantizeBlocksArguments const& a) {
     constexpr uint32_t kValues = 16 / sizeof(T), kBytes = kValues * Element::kBits / 8;
     constexpr uint32_t kPerWord = 32 / Element::kBits;
     float stored = a.tensor_scale ? *a.tensor_scale : 1.0f;
     float zero = float_of(a.zero_bits);
+    // Factors of 1 change nothing.
+    float first_factor = a.form == Form::Scale ? 1.0f : stored;
+    float second_factor = a.form == Form::Folded ? a.inverse : 1.0f;
     uint64_t stride = uint64_t(gridDim.x) * (kThreads * kInFlight);
     for (uint64_t first = uint64_t(blockIdx.x) * (kThreads * kInFlight) + threadIdx.x; first < a.vectors;
          first += stride) {
@@ -134,6 +129,7 @@ __device__ inline void dequantize_blocks(DequantizeBlocksArguments const& a) {
 #pragma unroll
         for (uint32_t i = 0; i < kInFlight; ++i) {
             uint64_t vector = first + i * kThreads;
+            scales[i] = 0;
             if (vector < a.vectors) {
                 codes[i].load(a.codes, vector);
                 scales[i] = __ldg(a.scales + (vector >> a.block_shift));
@@ -142,43 +138,44 @@ __device__ inline void dequantize_blocks(DequantizeBlocksArguments const& a) {
 #pragma unroll
         for (uint32_t i = 0; i < kInFlight; ++i) {
             uint64_t vector = first + i * kThreads;
-            if (vector >= a.vectors) break;
             float s = scale_of(a, scales[i]), y[kValues];
 #pragma unroll
             for (uint32_t j = 0; j < kValues; ++j) {
                 uint32_t code = codes[i].words[j / kPerWord] >> (j % kPerWord * Element::kBits);
                 y[j] = Element::value(code, a.unit);
             }
-            if (a.form == Form::AmaxLast) {
+            if (AmaxLast) {
 #pragma unroll
                 for (uint32_t j = 0; j < kValues; ++j) y[j] = y[j] * s * stored / a.target;
             } else {
-                float factor = factor_of(a, s, stored);
+                float factor = a.form == Form::Quotient ? s / stored : s * first_factor * second_factor;
 #pragma unroll
                 for (uint32_t j = 0; j < kValues; ++j) y[j] = (y[j] + zero) * factor;
             }
-            static_cast<uint4*>(a.y)[vector] = narrow_vector(static_cast<T const*>(nullptr), y);
+            if (vector < a.vectors) static_cast<uint4*>(a.y)[vector] = narrow_vector(static_cast<T const*>(nullptr), y);
         }
     }
 }
 
 }  // namespace blockscale
 
-#define ENTRY(name, type, element)                                                                  \
+#define ENTRY(name, type, element, last)                                                            \
     extern "C" __global__ void __launch_bounds__(blockscale::kThreads) blockscale_dequantize_##name( \
         __grid_constant__ blockscale::DequantizeBlocksArguments const a) {                          \
-        blockscale::dequantize_blocks<type, blockscale::element>(a);                                \
+        blockscale::dequantize_blocks<type, blockscale::element, last>(a);                          \
     }
-#define DEQUANTIZE_BLOCKS(name, element)         \
-    ENTRY(name##_f32, float, element)            \
-    ENTRY(name##_bf16, __nv_bfloat16, element)   \
-    ENTRY(name##_f16, __half, element)
+#define DEQUANTIZE_BLOCKS(name, element, last)        \
+    ENTRY(name##_f32, float, element, last)           \
+    ENTRY(name##_bf16, __nv_bfloat16, element, last)  \
+    ENTRY(name##_f16, __half, element, last)
 
-DEQUANTIZE_BLOCKS(e2m1, DecodeE2M1)
-DEQUANTIZE_BLOCKS(e2m3, DecodeE2M3)
-DEQUANTIZE_BLOCKS(e3m2, DecodeE3M2)
-DEQUANTIZE_BLOCKS(e4m3, DecodeE4M3)
-DEQUANTIZE_BLOCKS(e5m2, DecodeE5M2)
-DEQUANTIZE_BLOCKS(int8, DecodeInt<8>)
-DEQUANTIZE_BLOCKS(int6, DecodeInt<6>)
-DEQUANTIZE_BLOCKS(int4, DecodeInt<4>)
+DEQUANTIZE_BLOCKS(e2m1, DecodeE2M1, false)
+DEQUANTIZE_BLOCKS(e2m3, DecodeE2M3, false)
+DEQUANTIZE_BLOCKS(e3m2, DecodeE3M2, false)
+DEQUANTIZE_BLOCKS(e4m3, DecodeE4M3, false)
+DEQUANTIZE_BLOCKS(e5m2, DecodeE5M2, false)
+DEQUANTIZE_BLOCKS(int8, DecodeInt<8>, false)
+DEQUANTIZE_BLOCKS(int6, DecodeInt<6>, false)
+DEQUANTIZE_BLOCKS(int4, DecodeInt<4>, false)
+DEQUANTIZE_BLOCKS(e2m1_amax_last, DecodeE2M1, true)
+DEQUANTIZE_BLOCKS(int4_amax_last, DecodeInt<4>, true)

@@ -61,29 +61,25 @@ __device__ inline void quantize_blocks(Profile const& profile, QuantizeBlocksArg
     TensorFactors tensor = tensor_factors(profile, a.amax ? *a.amax : a.amax_value);
     if (blockIdx.x == 0 && threadIdx.x == 0 && a.tensor_scale) *a.tensor_scale = tensor.stored;
     Scale const rule(profile, a.fast, tensor);
-    float const zero = float_of(a.fast.zero_bits);
 
     uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     uint4* stage = stages[warp];
-    for (uint64_t first = (uint64_t(blockIdx.x) * kWarps + warp) * 32; first < a.blocks;
-         first += uint64_t(gridDim.x) * (kWarps * 32)) {
-        uint32_t left = uint32_t(a.blocks - first);
+    for (uint32_t first = (blockIdx.x * kWarps + warp) * 32; first < a.blocks; first += gridDim.x * (kWarps * 32)) {
+        uint32_t left = a.blocks - first;
         uint4 run[kVectors];
-        if (a.dense) {
-            auto vectors = reinterpret_cast<uint4 const*>(static_cast<T const*>(a.x) + first * kBlock);
-            load_runs<kVectors>(stage, lane, run, [&](uint32_t vector) {
-                return vector < left * kVectors ? __ldg(vectors + vector) : uint4{};
-            });
+        if (a.dense && left >= 32) {
+            auto vectors = static_cast<uint4 const*>(a.x) + uint64_t(first) * kVectors;
+            load_runs<kVectors>(stage, lane, run, [&](uint32_t vector) { return __ldg(vectors + vector); });
         } else {
             load_runs<kVectors>(stage, lane, run, [&](uint32_t vector) {
-                uint32_t block = uint32_t(first) + vector / kVectors, row = a.columns(block);
+                uint32_t block = first + vector / kVectors, row = a.columns(block);
                 uint64_t column = block - row * a.columns.divisor;
                 T const* x = static_cast<T const*>(a.x) + row * a.row_stride + column * kBlock;
                 return vector < left * kVectors ? __ldg(reinterpret_cast<uint4 const*>(x) + vector % kVectors) : uint4{};
             });
         }
 
-        uint32_t block = uint32_t(first) + lane;
+        uint32_t block = first + lane;
         uint32_t row = 0;
         uint64_t k = 0;
         if (kDrawn) {
@@ -103,13 +99,18 @@ __device__ inline void quantize_blocks(Profile const& profile, QuantizeBlocksArg
                 float y[8];
                 widen8(type, run + (2 * i + half) * 8 / kPerVector, y);
 #pragma unroll
-                for (int j = 0; j < 8; ++j) y[j] = y[j] * factor + zero;
+                for (int j = 0; j < 8; ++j) y[j] = y[j] * factor;
+                // An integer has no -0 to be kept or dropped.
+                if (a.fast.drops_zero_sign && Element::kMinusZero) {
+#pragma unroll
+                    for (int j = 0; j < 8; ++j) y[j] = y[j] + 0.0f;
+                }
                 if (kDrawn && a.carried_up != 0.0f) carry_up(a.carried_up, y);
                 Element::template encode<kDrawn>(y, draws + 4 * half, words + (2 * i + half) * Element::kWords);
             }
         }
 
-        uint8_t* codes = a.codes + first * (kWords * 4);
+        uint8_t* codes = a.codes + uint64_t(first) * (kWords * 4);
         if constexpr (kWords >= 4) {
             constexpr uint32_t kStores = kWords / 4;
             uint4 out[kStores];

@@ -60,6 +60,7 @@ struct FloatElement {
 template <typename Float, int SignBit>
 struct FloatBytes {
     static constexpr uint32_t kWords = 2;
+    static constexpr bool kMinusZero = true;
     static __device__ inline uint32_t with_sign(float y, uint32_t magnitude) {
         return magnitude | (bits_of(y) >> (31 - SignBit) & (1u << SignBit));
     }
@@ -81,6 +82,7 @@ struct FloatBytes {
 #define BLOCKSCALE_HARDWARE_BYTES(name, software, pair)                                                     \
     struct name {                                                                                           \
         static constexpr uint32_t kWords = 2;                                                               \
+        static constexpr bool kMinusZero = true;                                                               \
         template <bool Drawn>                                                                               \
         static __device__ inline void encode(float const (&y)[8], uint32_t const* draws, uint32_t* words) { \
             if constexpr (Drawn) {                                                                          \
@@ -113,6 +115,7 @@ using E3M2 = SoftwareE3M2;
 
 struct E2M1 {
     static constexpr uint32_t kWords = 1;
+    static constexpr bool kMinusZero = true;
     using Float = FloatElement<1, 1, 0x40c00000u>;
 
     template <bool Drawn>
@@ -153,6 +156,7 @@ struct E2M1 {
 template <int Bits, int FractionBits, int Max>
 struct IntegerElement {
     static constexpr uint32_t kWords = Bits == 4 ? 1 : 2;
+    static constexpr bool kMinusZero = false;
     static constexpr float kStepsPerOne = float(1 << FractionBits);
     static constexpr float kMax = float(Max) / kStepsPerOne;
 

@@ -14,7 +14,7 @@ struct FastScale {
     uint32_t near[9];    // further addends by the bit length of the exponent (log2 rules)
     uint32_t uses_near;  // whether they are needed
     uint32_t zero_code;  // scale of a block of zeros
-    uint32_t zero_bits;  // the zero added to y: +0 where only y < 0 has a sign, else -0
+    uint32_t drops_zero_sign;  // only y < 0 has a sign
 };
 
 // Draws of the 16 elements from k on, two of 16 bits a word. Rounding half away is a draw of a half.
@@ -106,15 +106,18 @@ struct FloatScale {
         if (rule.divisor != 1.0f) d = d / rule.divisor;
         d = d * multiplier;
         if (over != 1.0f) d = d / over;
-        bool ordinary = known && amax <= kMax && d > 0.0f && d <= kMax;
+        // Neither zero nor NaN nor Inf.
+        bool ordinary = bits_of(d) - 1 < 0x7f7fffffu;
         d = fminf(fmaxf(d, least), most);
         uint32_t binade = bits_of(fmaxf(d, float_of(first))) & 0x7f800000u, magic = binade + (shift << 23);
         code = bits_of(d + float_of(magic)) - magic + ((binade - first) >> shift);
-        ordinary = ordinary && code != 0;
-        if (amax == 0.0f) code = rule.zero_code, ordinary = known;
-        factor = numerator / (float_of(code << shift) * unit * product);
-        if (amax == 0.0f && !encodes) factor = 1.0f;
-        return ordinary && magnitude_bits(factor) < 0x7f800000u;
+        if (amax == 0.0f) code = rule.zero_code;
+        float s = float_of(code << shift) * unit;
+        factor = encodes ? numerator / s : __frcp_rn(s * product);
+        bool finite = magnitude_bits(factor) < 0x7f800000u;
+        if (amax != 0.0f) return known && ordinary && code != 0 && finite;
+        if (!encodes) factor = 1.0f;
+        return known && (finite || !encodes);
     }
 };
 

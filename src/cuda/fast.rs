@@ -35,7 +35,7 @@ pub(super) struct FastScale {
     near: [u32; 9],
     uses_near: u32,
     zero_code: u32,
-    zero_bits: u32,
+    drops_zero_sign: u32,
 }
 
 /// A division by a constant for dividends below 2³¹.
@@ -184,24 +184,24 @@ fn fast_scale(profile: &Profile) -> Option<FastScale> {
     let ScaleChoice::Scale(zero) = profile.block_scale(&profile.tensor_factors(1.0), zeros) else {
         return None;
     };
-    let zero_bits = match profile.sign {
-        SignRule::Bit => (-0.0f32).to_bits(),
-        _ => 0.0f32.to_bits(),
-    };
-    Some(FastScale { zero_code: zero.code.into(), zero_bits, ..rule })
+    let drops_zero_sign = (profile.sign == SignRule::Negative).into();
+    Some(FastScale { zero_code: zero.code.into(), drops_zero_sign, ..rule })
 }
 
-/// The elements that `kernels/dequantize_blocks.cu` decodes, with their names in entries.
-pub(super) const DECODERS: [(Element, &str); 9] = [
-    (Element::E2M1, "e2m1"),
-    (Element::E2M3, "e2m3"),
-    (Element::E3M2, "e3m2"),
-    (Element::E4M3, "e4m3"),
-    (Element::E5M2, "e5m2"),
-    (Element::INT8, "int8"),
-    (Element::INT6, "int6"),
-    (Element::INT4, "int4"),
-    (Element::INT4_WHOLE, "int4"),
+/// The kernels of `kernels/dequantize_blocks.cu`: the element, whether the tensor's amax comes last
+/// ([`DecodeRule::AmaxLast`]), and the name in entries.
+pub(super) const DECODERS: [(Element, bool, &str); 11] = [
+    (Element::E2M1, false, "e2m1"),
+    (Element::E2M3, false, "e2m3"),
+    (Element::E3M2, false, "e3m2"),
+    (Element::E4M3, false, "e4m3"),
+    (Element::E5M2, false, "e5m2"),
+    (Element::INT8, false, "int8"),
+    (Element::INT6, false, "int6"),
+    (Element::INT4, false, "int4"),
+    (Element::INT4_WHOLE, false, "int4"),
+    (Element::E2M1, true, "e2m1_amax_last"),
+    (Element::INT4_WHOLE, true, "int4_amax_last"),
 ];
 
 /// `DequantizeBlocksArguments` of `kernels/dequantize_blocks.cu`.
@@ -238,7 +238,10 @@ impl DequantizeBlocksArguments {
     ) -> Option<(usize, Self)> {
         let format = profile.format();
         let element = format.element();
-        let decoder = DECODERS.iter().position(|(known, _)| *known == element)?;
+        let last = profile.decode == DecodeRule::AmaxLast;
+        let decoder = DECODERS
+            .iter()
+            .position(|(known, amax_last, _)| (*known, *amax_last) == (element, last))?;
         let form = match profile.decode {
             DecodeRule::Halved => return None,
             DecodeRule::Scale if profile.headroom == Headroom::ThreeQuarters => 1,

@@ -146,7 +146,7 @@ impl Kernels {
             *drawn = by_dtype(quantize_blocks, &format!("quantize_{name}_drawn"))?;
         }
         let mut decoders = [[std::ptr::null_mut(); 3]; fast::DECODERS.len()];
-        for (functions, (_, name)) in decoders.iter_mut().zip(fast::DECODERS) {
+        for (functions, (.., name)) in decoders.iter_mut().zip(fast::DECODERS) {
             *functions = by_dtype(dequantize_blocks, &format!("dequantize_{name}"))?;
         }
         Ok(Self {
