@@ -342,3 +342,29 @@ fn nothing_is_quantized_to_nothing() {
         }
     }
 }
+
+/// A scale fitted to the RMS does not look at the amax.
+#[test]
+fn rms_scales_come_from_all_values_of_the_block() {
+    // Std is 1, so the scale is 2.92247856 / 6 = 0.487: floor 2^-2, nearest 2^-1.
+    let x: Vec<f32> = (0..32).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
+    assert_eq!(scale(Format::MXFP4, "rceil+scale=rms-floor", &x, None), 125);
+    assert_eq!(scale(Format::MXFP4, "rceil+scale=rms-nearest", &x, None), 126);
+}
+
+/// ggml knows neither NaN nor -0: NaN counts as 0, and what rounds to zero has no sign.
+#[test]
+fn ggml_drops_nan_and_the_sign_of_zero() {
+    let mut x = vec![0.0; 16];
+    x[0] = 6.0;
+    let clean = run(Format::NVFP4, "ggml", &x, None);
+    x[1] = f32::NAN;
+    assert_eq!(run(Format::NVFP4, "ggml", &x, None).scales().as_bytes(), clean.scales().as_bytes());
+
+    let mut x = vec![-1e-6; 32];
+    x[0] = 6.0;
+    let stochastic = Rounding::Stochastic(Stochastic::new(1, "x"));
+    let ggml = Quantize::new(Profile::named(Format::MXFP4, "ggml").unwrap()).rounding(stochastic);
+    let q = ggml.backend(Backend::Reference).run(&x, &[32]).unwrap();
+    assert!(q.codes().as_bytes()[1..].iter().all(|byte| *byte == 0), "{:x?}", q.codes());
+}

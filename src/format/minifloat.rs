@@ -241,3 +241,28 @@ impl Minifloat {
         self.signed && code >> (self.bits() - 1) & 1 == 1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Scale;
+
+    #[test]
+    fn bias_moves_as_far_as_f32_reaches() {
+        // E4M3 has 3 mantissa bits and a largest exponent field of 15.
+        for (bias, fits) in [(9, true), (148, false), (147, true), (-112, true), (-113, false)] {
+            let biased = Minifloat::E4M3.with_bias(bias);
+            assert_eq!(
+                biased.as_ref().map(|float| float.bias()).ok(),
+                fits.then_some(bias),
+                "{bias}"
+            );
+        }
+    }
+
+    #[test]
+    fn signs_are_told() {
+        assert!(Minifloat::E4M3.is_signed());
+        assert!(!Scale::UE5M3.float().unwrap().is_signed());
+    }
+}

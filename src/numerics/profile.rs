@@ -282,9 +282,9 @@ impl Profile {
             // With emax = 0 the scale of an amax above 2^127 does not exist, so it clips.
             ScaleRule::Ceil => self.format.element().emax() <= 0,
             ScaleRule::Floor => self.headroom != Headroom::ThreeQuarters,
-            rule if rule.is_power_of_two() => true,
             _ if self.format.scale() == Scale::F32 => false,
-            // One level: nothing keeps amax/max below the largest scale.
+            // One level: nothing keeps amax/max below the largest scale; and no other rule of E8M0
+            // scales rounds them up.
             _ if self.tensor == TensorRule::None => true,
             _ => self.headroom != Headroom::SixteenSeventeenths || self.cast != ScaleCast::Rne,
         };
@@ -448,6 +448,8 @@ mod tests {
         assert!(!bias(Format::FP4_UE5M3_TENSOR, "two-level+headroom=16/17"));
         assert!(bias(Format::MXINT8, "ceil+scale=ceil"));
         assert!(bias(Format::MXFP4, "rceil+scale=rms-floor"));
+        assert!(bias(Format::MXFP4, "ocp"));
+        assert!(!bias(Format::MXFP4, "ocp+headroom=3/4"));
         assert!(!bias("e2m1x16:f32".parse().unwrap(), "direct"));
         let rows = [
             (Format::NVFP4, "ggml", "use a profile with a tensor scale"),

@@ -122,6 +122,8 @@ mod tests {
             let factors = Profile::named(Format::NVFP4, name).unwrap().tensor_factors(f32::NAN);
             assert_eq!(factors.nan, nan, "{name}");
         }
+        let negative_zero = Profile::named(Format::NVFP4, "torchao").unwrap().tensor_factors(-0.0);
+        assert_eq!(negative_zero.stored.unwrap().value().to_bits(), 0);
         let headroom = Profile::parse(Format::MXFP4, "ocp+headroom=3/4").unwrap();
         assert_eq!(headroom.tensor_factors(1.0).stored, Some(Decode(4.0 / 3.0)));
         assert_eq!(headroom.tensor_scale_name(), Some("decode_scale"));
