@@ -2,6 +2,7 @@
 
 use super::driver::require_driver;
 use super::raw::{Amax, Dtype, Input, Kernels, WORKSPACE};
+use super::report::device_count;
 use super::{CudaError, Image};
 use crate::layout::{self, Packing, Raw, ScaleLayout, Scales};
 use crate::numerics::{Profile, TensorScale};
@@ -71,11 +72,7 @@ impl Device {
     /// [`CudaError::NoImage`], [`CudaError::DriverTooOld`], [`CudaError::Driver`].
     pub fn new(ordinal: usize) -> Result<Self> {
         require_driver()?;
-        let count = match CudaContext::device_count() {
-            Ok(count) => count as usize,
-            Err(error) if error.0 == cudarc::driver::sys::cudaError_enum::CUDA_ERROR_NO_DEVICE => 0,
-            Err(error) => return Err(CudaError::driver("cuDeviceGetCount")(error)),
-        };
+        let count = device_count()?;
         if ordinal >= count {
             return Err(CudaError::NoDevice { ordinal, count });
         }
@@ -248,6 +245,32 @@ impl Device {
             tensor_scale,
             device,
         })
+    }
+
+    /// Quantizes values of the host on the device: upload, quantize, download.
+    ///
+    /// # Errors
+    /// As [`Device::quantize`].
+    ///
+    /// ```no_run
+    /// # use blockscale::{Quantize, cuda::Device, format::Format, numerics::Profile};
+    /// let quantize = Quantize::new(Profile::default_for(Format::MXFP4));
+    /// let q = Device::new(0)?.run(&quantize, &[0.5f32; 64], &[2, 32])?;
+    /// assert_eq!(q, quantize.run(&[0.5f32; 64], &[2, 32])?); // the same bytes
+    /// # Ok::<(), blockscale::cuda::CudaError>(())
+    /// ```
+    pub fn run<T: DeviceReal>(
+        &self,
+        quantize: &Quantize,
+        x: &[T],
+        shape: &[usize],
+    ) -> Result<QuantizedTensor> {
+        quantize.check(x.len(), shape)?;
+        if x.is_empty() {
+            // Nothing cannot be uploaded, and there is nothing to compute.
+            return Ok(quantize.run(x, shape)?);
+        }
+        self.quantize(quantize, &self.upload(x)?, shape)?.download()
     }
 
     /// Uploads a quantized tensor.

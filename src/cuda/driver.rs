@@ -1,6 +1,7 @@
 //! Is there a driver? Asked before the first driver call, which would panic without one.
 
 use super::CudaError;
+use std::error::Error;
 use std::sync::OnceLock;
 
 /// Fails where no driver library can be loaded. Looked up once.
@@ -16,7 +17,11 @@ pub(super) fn require_driver() -> Result<(), CudaError> {
                     std::mem::forget(library);
                     return Ok(());
                 }
-                Err(error) if refusal.is_empty() => refusal = error.to_string(),
+                Err(error) if refusal.is_empty() => {
+                    // The loader's own words are those of the source.
+                    let reason = error.source().map(ToString::to_string);
+                    refusal = reason.unwrap_or_else(|| error.to_string());
+                }
                 Err(_) => {}
             }
         }

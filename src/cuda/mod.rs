@@ -17,8 +17,10 @@ mod error;
 mod fast;
 mod images;
 pub mod raw;
+mod report;
 
 pub use arguments::DevicePointer;
 pub use device::{Device, DeviceReal, DeviceScales, DeviceTensor};
 pub use error::CudaError;
 pub use images::{IMAGES, Image, image_for};
+pub use report::{Choice, DeviceReport, DriverReport, OPERATIONS, Report, report};

@@ -1,6 +1,7 @@
 //! The command, run as a user runs it.
 
 mod attacks;
+mod cuda;
 mod dequantize;
 mod inspect;
 mod memory;

@@ -48,7 +48,7 @@ fn demo_is_the_same_every_time_and_has_every_format() {
 
 #[test]
 fn help_has_an_example_of_each_command() {
-    for command in ["formats", "demo", "quantize", "dequantize", "inspect"] {
+    for command in ["formats", "demo", "quantize", "dequantize", "inspect", "doctor"] {
         let help = run(&[command, "--help"]).ok().out;
         assert!(help.contains(&format!("\n  blockscale {command}")), "{help}");
         assert!(run(&["--help"]).ok().out.contains(command));

@@ -1,6 +1,6 @@
 //! The arguments of every command, and their help.
 
-use blockscale::Backend;
+use crate::backend::BackendName;
 use blockscale::checkpoint::{Existing, Float, StoredRounding};
 use blockscale::format::Format;
 use clap::builder::PossibleValuesParser;
@@ -59,10 +59,23 @@ blockscale dequantize model-nvfp4.safetensors -o restored.safetensors --dtype bf
 blockscale inspect model-nvfp4.safetensors\n  \
 blockscale inspect model-nvfp4.safetensors --against model.safetensors")]
     Inspect(InspectArgs),
+    /// Show what the backend `cuda` has here: kernels, driver and devices.
+    ///
+    /// For each device it names the image that every operation would load. What is missing is
+    /// said, and is no failure: the exit code is 0.
+    #[command(after_help = "Example:\n  blockscale doctor --json")]
+    Doctor(DoctorArgs),
 }
 
 #[derive(clap::Args)]
 pub struct FormatsArgs {
+    /// Print JSON (schema_version 1) instead of tables.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct DoctorArgs {
     /// Print JSON (schema_version 1) instead of tables.
     #[arg(long)]
     pub json: bool,
@@ -109,8 +122,11 @@ pub struct QuantizeArgs {
     /// The layout of the output.
     #[arg(long, value_enum, default_value_t = Target::Raw)]
     pub target: Target,
-    /// Who computes. The bytes are the same.
-    #[arg(long, value_enum, default_value_t = BackendName::Auto)]
+    /// Who computes: auto, cpu, reference, cuda or cuda:N for device N. The bytes are the same.
+    ///
+    /// auto is cpu: a device is used only where it is asked for. cuda needs a build with feature
+    /// `cuda`, a driver and a device; `blockscale doctor` says what is there.
+    #[arg(long, default_value = "auto")]
     pub backend: BackendName,
     /// Print JSON (schema_version 1) instead of a table.
     #[arg(long)]
@@ -164,26 +180,6 @@ pub enum RoundingName {
 pub enum Target {
     /// Codes, scales and tensor scale as tensors of their own, described in the metadata.
     Raw,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub enum BackendName {
-    /// The fastest there is.
-    Auto,
-    /// The specification, on one thread.
-    Reference,
-    /// The host, on all threads.
-    Cpu,
-}
-
-impl BackendName {
-    pub fn backend(self) -> Backend {
-        match self {
-            Self::Auto => Backend::default(),
-            Self::Reference => Backend::Reference,
-            Self::Cpu => Backend::Cpu,
-        }
-    }
 }
 
 impl OutputArgs {

@@ -5,8 +5,10 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod backend;
 mod demo;
 mod dequantize;
+mod doctor;
 mod failure;
 mod files;
 mod formats;
@@ -41,5 +43,6 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Quantize(args) => quantize::run(&args),
         Command::Dequantize(args) => dequantize::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Doctor(args) => doctor::run(args),
     }
 }

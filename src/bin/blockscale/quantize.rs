@@ -1,6 +1,7 @@
 //! `blockscale quantize`.
 
 use crate::args::{QuantizeArgs, RoundingName};
+use crate::backend::{Refusal, Worker};
 use crate::failure::{Failure, note};
 use crate::files::check_distinct;
 use crate::progress::Progress;
@@ -19,6 +20,7 @@ pub fn run(args: &QuantizeArgs) -> Result<(), Failure> {
     let profile = profile(args)?;
     let blocks = if args.block_2d { Blocks::Tile } else { Blocks::Row };
     let (input, output) = (&args.input, &args.output.output);
+    let worker = Worker::new(args.backend)?;
     let mut reader = Reader::open(input)?;
     check_distinct(input, output)?;
     let block = profile.format().block();
@@ -59,10 +61,10 @@ pub fn run(args: &QuantizeArgs) -> Result<(), Failure> {
                 (job.bytes, None)
             }
             Action::Quantize(record) => {
-                let how = record.quantize(&job.name).backend(args.backend.backend());
+                let how = record.quantize(&job.name);
                 let how = if args.unbiased { how.unbiased() } else { how };
                 let (bytes, metrics) =
-                    quantize_one(&mut reader, &mut writer, &job.name, record, &how)?;
+                    quantize_one(&mut reader, &mut writer, &worker, &job.name, record, &how)?;
                 overall.merge(&metrics);
                 (bytes, Some(metrics))
             }
@@ -201,6 +203,7 @@ fn plan(reader: &Reader, jobs: &[Job]) -> Result<Plan, Failure> {
 fn quantize_one(
     reader: &mut Reader,
     writer: &mut Writer,
+    worker: &Worker,
     name: &str,
     record: &Record,
     how: &Quantize,
@@ -208,7 +211,12 @@ fn quantize_one(
     let values = reader.values(name)?.axis_to_last(&record.shape, record.axis);
     reader.release(name);
     let refused = |source| refused(reader.path(), name, source);
-    let quantized = values.quantize(how, &record.stored_shape()).map_err(refused)?;
+    let quantized = match worker.quantize(&values, how, &record.stored_shape()) {
+        Ok(quantized) => quantized,
+        Err(Refusal::Argument(source)) => return Err(refused(source).into()),
+        #[cfg(feature = "cuda")]
+        Err(Refusal::Backend(failure)) => return Err(failure),
+    };
     writer.write_quantized(name, &quantized)?;
     let metrics = values.metrics(&quantized).map_err(refused)?;
     Ok((quantized.stored_bytes(), metrics))
