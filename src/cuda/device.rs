@@ -1,18 +1,21 @@
 //! The safe layer: contexts, streams and slices of cudarc.
 
 use super::driver::require_driver;
-use super::raw::{Amax, Dtype, Input, Kernels, WORKSPACE};
+use super::memory::{Buffers, check_length, is_capturing, no_capture};
+use super::raw::{Amax, Dtype, Kernels, WORKSPACE};
 use super::report::device_count;
-use super::{CudaError, Image};
-use crate::layout::{self, Packing, Raw, ScaleLayout, Scales};
-use crate::numerics::{Profile, TensorScale};
+use super::{
+    CudaError, DeviceInput, DeviceOutput, DeviceTensor, Image, QuantizedMut, QuantizedRef, Strided,
+    TensorAmax,
+};
+use crate::layout::{Packing, Raw};
+use crate::numerics::Profile;
 use crate::shape::Extents;
 use crate::{Blocks, Error, Quantize, QuantizedTensor, Real, tensor};
 use cudarc::driver::{
-    CudaContext, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, ValidAsZeroBits,
+    CudaContext, CudaSlice, CudaStream, DeviceRepr, HostSlice, PinnedHostSlice, ValidAsZeroBits,
 };
 use half::{bf16, f16};
-use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
 
 type Result<T> = std::result::Result<T, CudaError>;
@@ -34,6 +37,12 @@ impl DeviceReal for f16 {
 
 /// A stream of a device and the kernels loaded there; cheap to clone, shared between threads.
 ///
+/// Verbs take device memory as [`DeviceInput`] and [`DeviceOutput`]: cudarc's slices and views, and
+/// [borrowed](Device::borrow) memory of other owners. What they return is allocated on the stream;
+/// the `_into` variants allocate nothing, load nothing and wait for nothing, so that they can be
+/// captured into a graph. For that, either the context's event tracking is off or all memory is
+/// borrowed; a graph keeps no memory alive, so what it uses must live as long as it is launched.
+///
 /// ```no_run
 /// use blockscale::cuda::Device;
 /// use blockscale::format::Format;
@@ -51,17 +60,27 @@ pub struct Device {
     kernels: Arc<Kernels>,
 }
 
-/// A quantized tensor in device memory.
-#[derive(Debug)]
-pub struct DeviceTensor {
-    profile: Profile,
-    blocks: Blocks,
-    shape: Vec<usize>,
-    codes: CudaSlice<u8>,
-    scales: CudaSlice<u8>,
-    /// What the profile stores; one f32 that nobody reads where it stores none.
-    tensor_scale: CudaSlice<f32>,
-    device: Device,
+/// Bytes of codes and of scales that a tensor of `shape` has in the raw layout.
+///
+/// # Errors
+/// Those of [`Profile::check`]; [`Error::InvalidFormat`] for F32 scales; [`Error::InvalidShape`].
+///
+/// ```
+/// use blockscale::{cuda::part_bytes, format::Format, numerics::Profile};
+/// let profile = Profile::default_for(Format::NVFP4);
+/// assert_eq!(part_bytes(&profile, &[2, 3, 40])?, (2 * 3 * 20, 2 * 3 * 3));
+/// # Ok::<(), blockscale::Error>(())
+/// ```
+pub fn part_bytes(profile: &Profile, shape: &[usize]) -> crate::Result<(usize, usize)> {
+    profile.check()?;
+    sizes(profile, tensor::extents(profile.format(), Blocks::Row, shape)?)
+}
+
+/// Bytes of codes and of scales.
+pub(super) fn sizes(profile: &Profile, extents: Extents) -> crate::Result<(usize, usize)> {
+    let (format, rows) = (profile.format(), extents.all_rows());
+    let code_bytes = Raw::row_bytes(extents.k, format.element().bits(), format.block())?;
+    Ok((rows * code_bytes, rows * format.scales_per_row(extents.k)))
 }
 
 impl Device {
@@ -94,6 +113,10 @@ impl Device {
         &self.stream
     }
 
+    pub(super) fn kernels(&self) -> &Kernels {
+        &self.kernels
+    }
+
     /// The image of each unit that was chosen for this device.
     pub fn images(&self) -> Vec<&'static Image> {
         let units =
@@ -102,29 +125,105 @@ impl Device {
         units.iter().filter_map(|unit| super::image_for(unit, capability)).collect()
     }
 
-    /// Copies host values to the device.
+    /// Copies host values to new device memory; asynchronously from [pinned](Device::pinned) memory,
+    /// which stays usable because reading or writing it waits.
     ///
     /// # Errors
     /// [`CudaError::OutOfMemory`], [`CudaError::Driver`].
-    pub fn upload<T: DeviceRepr>(&self, values: &[T]) -> Result<CudaSlice<T>> {
-        self.stream.clone_htod(values).map_err(CudaError::allocation(size_of_val(values)))
+    pub fn upload<T: DeviceRepr>(
+        &self,
+        values: &(impl HostSlice<T> + ?Sized),
+    ) -> Result<CudaSlice<T>> {
+        no_capture(&self.stream, "an upload")?;
+        let bytes = values.len() * size_of::<T>();
+        self.stream.clone_htod(values).map_err(CudaError::allocation(bytes))
     }
 
-    fn allocate<T: DeviceRepr>(&self, len: usize) -> Result<CudaSlice<T>> {
+    /// Copies host values into device memory of the same length; asynchronously from
+    /// [pinned](Device::pinned) memory.
+    ///
+    /// # Errors
+    /// [`CudaError::Argument`] for another length, [`CudaError::WrongDevice`],
+    /// [`CudaError::InCapture`], [`CudaError::Driver`].
+    pub fn upload_into<T: DeviceRepr>(
+        &self,
+        values: &(impl HostSlice<T> + ?Sized),
+        to: &mut impl DeviceOutput<T>,
+    ) -> Result<()> {
+        no_capture(&self.stream, "an upload")?;
+        check_length("the destination", to.len(), "elements", &[values.len()], values.len())?;
+        Buffers::new(&self.stream)?.write::<T>("the destination", to, values.len())?;
+        match values.len() {
+            0 => Ok(()),
+            _ => self.stream.memcpy_htod(values, to).map_err(CudaError::driver("an upload")),
+        }
+    }
+
+    /// Copies device memory into host values of the same length; asynchronously into
+    /// [pinned](Device::pinned) memory, which waits for the copy when it is read.
+    ///
+    /// # Errors
+    /// As [`Device::upload_into`].
+    ///
+    /// ```no_run
+    /// # let device = blockscale::cuda::Device::new(0)?;
+    /// let x = device.upload(&[1.0f32, 2.0])?;
+    /// let mut y = device.pinned::<f32>(2)?;
+    /// device.download_into(&x, &mut y)?; // returns at once
+    /// assert_eq!(y.as_slice().unwrap(), [1.0, 2.0]); // waits
+    /// # Ok::<(), blockscale::cuda::CudaError>(())
+    /// ```
+    pub fn download_into<T: DeviceRepr>(
+        &self,
+        from: &impl DeviceInput<T>,
+        values: &mut (impl HostSlice<T> + ?Sized),
+    ) -> Result<()> {
+        no_capture(&self.stream, "a download")?;
+        check_length("the host's memory", values.len(), "elements", &[from.len()], from.len())?;
+        Buffers::new(&self.stream)?.read::<T>("the source", from, from.len())?;
+        match from.len() {
+            0 => Ok(()),
+            _ => self.stream.memcpy_dtoh(from, values).map_err(CudaError::driver("a download")),
+        }
+    }
+
+    /// Page-locked host memory of `len` zeros: copies from and to it run beside the host's work.
+    ///
+    /// # Errors
+    /// [`CudaError::Argument`] for a length of 0, [`CudaError::OutOfMemory`],
+    /// [`CudaError::Driver`].
+    pub fn pinned<T: DeviceRepr + ValidAsZeroBits>(
+        &self,
+        len: usize,
+    ) -> Result<PinnedHostSlice<T>> {
+        let bytes = len.checked_mul(size_of::<T>()).filter(|bytes| *bytes < isize::MAX as usize);
+        let Some(bytes @ 1..) = bytes else {
+            return Err(Error::InvalidValue {
+                what: "the length of pinned memory",
+                given: len.to_string(),
+                rule: "at least one value, and no more than can be addressed",
+            }
+            .into());
+        };
+        let (context, failed) = (self.stream.context(), CudaError::allocation(bytes));
+        // Cached memory: the default of cudarc is write-combined, which is slow to read.
+        // SAFETY: it is zeroed below, before anybody sees it.
+        let mut memory = unsafe { context.alloc_pinned_with_flags(len, 0) }.map_err(&failed)?;
+        let start: *mut T = memory.as_mut_ptr().map_err(&failed)?;
+        // SAFETY: the allocation has `len` values, for which zero bits are valid.
+        unsafe { start.write_bytes(0, len) };
+        Ok(memory)
+    }
+
+    pub(super) fn allocate<T: DeviceRepr>(&self, len: usize) -> Result<CudaSlice<T>> {
+        if is_capturing(&self.stream)? {
+            let instead = "allocate before, and use the verb that ends in _into";
+            return Err(CudaError::InCapture { what: "an allocation", instead });
+        }
+        let bytes = len.saturating_mul(size_of::<T>());
         // SAFETY: every caller has a kernel write all of it before anything reads it. A length of
         // 0 is no allocation that drivers accept.
-        unsafe { self.stream.alloc(len.max(1)) }
-            .map_err(CudaError::allocation(len * size_of::<T>()))
-    }
-
-    /// Whether memory belongs to this device.
-    fn check_device<T>(&self, what: &'static str, slice: &impl DevicePtr<T>) -> Result<()> {
-        let (given, expected) =
-            (slice.stream().context().ordinal(), self.stream.context().ordinal());
-        match given == expected {
-            true => Ok(()),
-            false => Err(CudaError::WrongDevice { what, given, expected }),
-        }
+        unsafe { self.stream.alloc(len.max(1)) }.map_err(CudaError::allocation(bytes))
     }
 
     /// The largest magnitude of `x`, left on the device: NaN if any value is.
@@ -132,23 +231,39 @@ impl Device {
     /// # Errors
     /// [`CudaError::Argument`], [`CudaError::WrongDevice`], [`CudaError::OutOfMemory`],
     /// [`CudaError::Driver`].
-    pub fn amax<T: DeviceReal>(
+    pub fn amax<'s, T: DeviceReal>(
         &self,
         profile: &Profile,
-        x: &impl DevicePtr<T>,
-        shape: &[usize],
+        x: &impl DeviceInput<T>,
+        shape: impl Into<Strided<'s>>,
     ) -> Result<CudaSlice<f32>> {
-        self.check_device("x", x)?;
-        check_length(x.len(), shape)?;
         let mut amax = self.allocate::<f32>(1)?;
-        let (pointer, _x) = x.device_ptr(&self.stream);
-        let input = dense::<T>(pointer, shape);
-        {
-            let (amax, _amax) = amax.device_ptr_mut(&self.stream);
-            // SAFETY: both pointers are of live slices on this device, long enough by the checks.
-            unsafe { self.kernels.amax(profile, input, amax, self.stream.cu_stream())? };
-        }
+        self.amax_into(profile, x, shape, &mut amax)?;
         Ok(amax)
+    }
+
+    /// As [`Device::amax`], into one f32 of the caller's.
+    ///
+    /// # Errors
+    /// [`CudaError::Argument`], [`CudaError::WrongDevice`], [`CudaError::Misaligned`],
+    /// [`CudaError::Overlap`], [`CudaError::TrackedInCapture`], [`CudaError::Driver`].
+    pub fn amax_into<'s, T: DeviceReal>(
+        &self,
+        profile: &Profile,
+        x: &impl DeviceInput<T>,
+        shape: impl Into<Strided<'s>>,
+        amax: &mut impl DeviceOutput<f32>,
+    ) -> Result<()> {
+        let shape = shape.into();
+        let used = shape.check(x.len())?;
+        one_f32("the length of the tensor amax", amax.len())?;
+        let mut buffers = Buffers::new(&self.stream)?;
+        let x = buffers.read::<T>("x", x, used)?;
+        let amax = buffers.write("the tensor amax", amax, 1)?;
+        buffers.ready()?;
+        let (input, stream) = (shape.at(x, T::DTYPE), self.stream.cu_stream());
+        // SAFETY: `buffers` holds both, live, distinct, on this device and as long as was checked.
+        unsafe { self.kernels.amax(profile, input, amax, stream) }
     }
 
     /// Quantizes `x` of `shape`; where the profile has a tensor scale and `quantize` was given no
@@ -157,26 +272,29 @@ impl Device {
     /// # Errors
     /// [`CudaError::Argument`] with whatever [`Quantize::run`] refuses, [`CudaError::WrongDevice`],
     /// [`CudaError::OutOfMemory`], [`CudaError::Driver`].
-    pub fn quantize<T: DeviceReal>(
+    ///
+    /// ```no_run
+    /// # use blockscale::{Quantize, format::Format, numerics::Profile};
+    /// use blockscale::cuda::{Device, Strided};
+    /// let device = Device::new(0)?;
+    /// let x = device.upload(&[0.5f32; 8 * 96])?;
+    /// let quantize = Quantize::new(Profile::default_for(Format::MXFP8_E4M3));
+    /// let columns = x.slice(32..); // the last 64 of 96 columns
+    /// let q = device.quantize(&quantize, &columns, Strided::new(&[8, 64]).row_stride(96))?;
+    /// # Ok::<(), blockscale::cuda::CudaError>(())
+    /// ```
+    pub fn quantize<'s, T: DeviceReal>(
         &self,
         quantize: &Quantize,
-        x: &impl DevicePtr<T>,
-        shape: &[usize],
+        x: &impl DeviceInput<T>,
+        shape: impl Into<Strided<'s>>,
     ) -> Result<DeviceTensor> {
-        let profile = *quantize.profile();
-        let workspace = match quantize.given_amax() {
-            None if profile.tensor_scale_name().is_some() => Some(self.allocate::<u8>(WORKSPACE)?),
-            _ => None,
-        };
-        match &workspace {
-            Some(workspace) => {
-                let (workspace, _held) = workspace.device_ptr(&self.stream);
-                self.quantize_from(quantize, x, shape, Amax::Compute { workspace })
-            }
-            None => {
-                let amax = quantize.given_amax().unwrap_or(0.0);
-                self.quantize_from(quantize, x, shape, Amax::Host(amax))
-            }
+        let computed = quantize.given_amax().is_none();
+        if computed && quantize.profile().tensor_scale_name().is_some() {
+            let mut workspace = self.allocate::<u8>(WORKSPACE)?;
+            self.quantize_new(quantize, x, shape.into(), TensorAmax::Computed(&mut workspace))
+        } else {
+            self.quantize_new(quantize, x, shape.into(), TensorAmax::Given)
         }
     }
 
@@ -184,67 +302,144 @@ impl Device {
     ///
     /// # Errors
     /// As [`Device::quantize`].
-    pub fn quantize_with_amax<T: DeviceReal>(
+    pub fn quantize_with_amax<'s, T: DeviceReal>(
         &self,
         quantize: &Quantize,
-        x: &impl DevicePtr<T>,
-        shape: &[usize],
-        amax: &CudaSlice<f32>,
+        x: &impl DeviceInput<T>,
+        shape: impl Into<Strided<'s>>,
+        amax: &impl DeviceInput<f32>,
     ) -> Result<DeviceTensor> {
-        self.check_device("the tensor amax", amax)?;
-        if amax.len() != 1 {
-            return Err(Error::InvalidValue {
-                what: "the length of the tensor amax",
-                given: amax.len().to_string(),
-                rule: "one f32",
-            }
-            .into());
-        }
-        let (amax, _held) = amax.device_ptr(&self.stream);
-        self.quantize_from(quantize, x, shape, Amax::Device(amax))
+        self.quantize_new(quantize, x, shape.into(), TensorAmax::Device(amax))
     }
 
-    fn quantize_from<T: DeviceReal>(
+    fn quantize_new<T: DeviceReal>(
         &self,
         quantize: &Quantize,
-        x: &impl DevicePtr<T>,
-        shape: &[usize],
-        amax: Amax,
+        x: &impl DeviceInput<T>,
+        shape: Strided<'_>,
+        amax: TensorAmax<'_>,
     ) -> Result<DeviceTensor> {
-        self.check_device("x", x)?;
-        let extents = quantize.check(x.len(), shape)?;
-        let (profile, (rounding, blocks)) = (*quantize.profile(), quantize.choices());
-        let format = profile.format();
-        let code_bytes = Raw::row_bytes(extents.k, format.element().bits(), format.block())?;
-        let rows = extents.all_rows();
-        let mut codes = self.allocate::<u8>(rows * code_bytes)?;
-        let mut scales = self.allocate::<u8>(rows * format.scales_per_row(extents.k))?;
-        let mut tensor_scale = self.allocate::<f32>(1)?;
-        {
-            let (pointer, _x) = x.device_ptr(&self.stream);
-            let (codes, _codes) = codes.device_ptr_mut(&self.stream);
-            let (scales, _scales) = scales.device_ptr_mut(&self.stream);
-            let (scale, _scale) = tensor_scale.device_ptr_mut(&self.stream);
-            let input = dense::<T>(pointer, shape);
-            let stream = self.stream.cu_stream();
-            // SAFETY: the pointers are of live, distinct slices on this device, of the sizes that
-            // the layout states.
-            unsafe {
-                self.kernels.quantize(
-                    &profile, rounding, blocks, input, amax, codes, scales, scale, stream,
-                )?
-            };
+        shape.check(x.len())?;
+        let (_, blocks) = quantize.choices();
+        let mut tensor = DeviceTensor::unset(self, quantize.profile(), blocks, shape.shape())?;
+        self.quantize_into(quantize, x, shape, amax, tensor.parts_mut())?;
+        Ok(tensor)
+    }
+
+    /// Quantizes `x` of `shape` into memory of the caller's; allocates nothing.
+    ///
+    /// # Errors
+    /// [`CudaError::Argument`] with whatever [`Quantize::run`] refuses, for a buffer of another
+    /// length than the shape needs, and for an amax that is missing or given twice;
+    /// [`CudaError::WrongDevice`], [`CudaError::WrongContext`], [`CudaError::Misaligned`],
+    /// [`CudaError::Overlap`], [`CudaError::TrackedInCapture`], [`CudaError::Driver`].
+    ///
+    /// ```no_run
+    /// # use blockscale::{Quantize, format::Format, numerics::Profile};
+    /// use blockscale::cuda::{Device, QuantizedMut, TensorAmax};
+    /// let device = Device::new(0)?;
+    /// let x = device.upload(&[0.5f32; 64])?;
+    /// let (mut codes, mut scales) = (device.upload(&[0u8; 32])?, device.upload(&[0u8; 2])?);
+    /// let to = QuantizedMut { codes: &mut codes, scales: &mut scales, tensor_scale: None };
+    /// let quantize = Quantize::new(Profile::default_for(Format::MXFP4));
+    /// device.quantize_into(&quantize, &x, &[2, 32], TensorAmax::Given, to)?;
+    /// # Ok::<(), blockscale::cuda::CudaError>(())
+    /// ```
+    pub fn quantize_into<'s, T: DeviceReal>(
+        &self,
+        quantize: &Quantize,
+        x: &impl DeviceInput<T>,
+        shape: impl Into<Strided<'s>>,
+        amax: TensorAmax<'_>,
+        to: QuantizedMut<'_>,
+    ) -> Result<()> {
+        let shape = shape.into();
+        let used = shape.check(x.len())?;
+        let extents = quantize.check(Extents::of(shape.shape())?.elements(), shape.shape())?;
+        let (profile, (rounding, blocks)) = (quantize.profile(), quantize.choices());
+        let (code_bytes, scale_bytes) = sizes(profile, extents)?;
+        check_length("the codes", to.codes.len(), "bytes", shape.shape(), code_bytes)?;
+        check_length("the scales", to.scales.len(), "bytes", shape.shape(), scale_bytes)?;
+        check_tensor_scale(profile, to.tensor_scale.as_ref().map(|scale| scale.len()))?;
+        check_amax(quantize, &amax)?;
+
+        let mut buffers = Buffers::new(&self.stream)?;
+        let x = buffers.read::<T>("x", x, used)?;
+        let amax = match amax {
+            TensorAmax::Given => Amax::Host(quantize.given_amax().unwrap_or(0.0)),
+            TensorAmax::Device(amax) => Amax::Device(buffers.read("the tensor amax", amax, 1)?),
+            TensorAmax::Computed(workspace) => {
+                Amax::Compute { workspace: buffers.write("the workspace", workspace, WORKSPACE)? }
+            }
+        };
+        let codes = buffers.write("the codes", to.codes, code_bytes)?;
+        let scales = buffers.write("the scales", to.scales, scale_bytes)?;
+        let tensor_scale = match to.tensor_scale {
+            Some(scale) => buffers.write("the tensor scale", scale, 1)?,
+            None => 0,
+        };
+        buffers.ready()?;
+        let (input, stream) = (shape.at(x, T::DTYPE), self.stream.cu_stream());
+        // SAFETY: `buffers` holds all of them, live, distinct, on this device and as long as was
+        // checked.
+        unsafe {
+            self.kernels.quantize(
+                profile,
+                rounding,
+                blocks,
+                input,
+                amax,
+                codes,
+                scales,
+                tensor_scale,
+                stream,
+            )
         }
-        let device = self.clone();
-        Ok(DeviceTensor {
-            profile,
-            blocks,
-            shape: shape.to_vec(),
-            codes,
-            scales,
-            tensor_scale,
-            device,
-        })
+    }
+
+    /// Decodes a quantized tensor of the caller's into memory of the caller's; allocates nothing.
+    ///
+    /// # Errors
+    /// [`CudaError::Argument`] for a buffer of another length than the shape needs;
+    /// [`CudaError::WrongDevice`], [`CudaError::WrongContext`], [`CudaError::Misaligned`],
+    /// [`CudaError::Overlap`], [`CudaError::TrackedInCapture`], [`CudaError::Driver`].
+    pub fn dequantize_into<T: DeviceReal>(
+        &self,
+        from: QuantizedRef<'_>,
+        y: &mut impl DeviceOutput<T>,
+    ) -> Result<()> {
+        let QuantizedRef { profile, shape, .. } = from;
+        profile.check().map_err(CudaError::Argument)?;
+        let extents = tensor::extents(profile.format(), Blocks::Row, shape)?;
+        let (code_bytes, scale_bytes) = sizes(profile, extents)?;
+        check_length("y", y.len(), "elements", shape, extents.elements())?;
+        check_length("the codes", from.codes.len(), "bytes", shape, code_bytes)?;
+        check_length("the scales", from.scales.len(), "bytes", shape, scale_bytes)?;
+        check_tensor_scale(profile, from.tensor_scale.map(|scale| scale.len()))?;
+
+        let mut buffers = Buffers::new(&self.stream)?;
+        let codes = buffers.read("the codes", from.codes, code_bytes)?;
+        let scales = buffers.read("the scales", from.scales, scale_bytes)?;
+        let tensor_scale = match from.tensor_scale {
+            Some(scale) => buffers.read("the tensor scale", scale, 1)?,
+            None => 0,
+        };
+        let y = buffers.write::<T>("y", y, extents.elements())?;
+        buffers.ready()?;
+        let stream = self.stream.cu_stream();
+        // SAFETY: as in `quantize_into`.
+        unsafe {
+            self.kernels.dequantize(
+                profile,
+                shape,
+                codes,
+                scales,
+                tensor_scale,
+                y,
+                T::DTYPE,
+                stream,
+            )
+        }
     }
 
     /// Quantizes values of the host on the device: upload, quantize, download.
@@ -272,165 +467,56 @@ impl Device {
         }
         self.quantize(quantize, &self.upload(x)?, shape)?.download()
     }
-
-    /// Uploads a quantized tensor.
-    ///
-    /// # Errors
-    /// [`CudaError::OutOfMemory`], [`CudaError::Driver`].
-    pub fn upload_tensor<S: AsRef<[u8]>>(
-        &self,
-        tensor: &QuantizedTensor<S>,
-    ) -> Result<DeviceTensor> {
-        let scale = tensor.tensor_scale().map_or(1.0, TensorScale::value);
-        Ok(DeviceTensor {
-            profile: *tensor.profile(),
-            blocks: tensor.blocks(),
-            shape: tensor.shape().to_vec(),
-            codes: self.upload_some(tensor.codes().as_bytes())?,
-            scales: self.upload_some(tensor.scales().as_bytes())?,
-            tensor_scale: self.upload(&[scale])?,
-            device: self.clone(),
-        })
-    }
-
-    /// As `upload`, of a byte that nobody reads where there is nothing.
-    fn upload_some(&self, bytes: &[u8]) -> Result<CudaSlice<u8>> {
-        self.upload(if bytes.is_empty() { &[0] } else { bytes })
-    }
 }
 
-impl DeviceTensor {
-    /// The profile that made the codes and that decodes them.
-    pub fn profile(&self) -> &Profile {
-        &self.profile
-    }
-    /// The shape of the decoded tensor.
-    pub fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-    /// The packed codes in the raw layout.
-    pub fn codes(&self) -> &CudaSlice<u8> {
-        &self.codes
-    }
-    /// The block scales, row by row.
-    pub fn scales(&self) -> &CudaSlice<u8> {
-        &self.scales
-    }
-
-    /// The block scales in another layout, padded with zero, on the device.
-    ///
-    /// # Errors
-    /// [`CudaError::Argument`] where the padded size is no address, [`CudaError::OutOfMemory`],
-    /// [`CudaError::Driver`].
-    pub fn scales_in<L: ScaleLayout>(&self) -> Result<DeviceScales<L>> {
-        let (device, extents) = (&self.device, self.extents()?);
-        let columns = self.profile.format().scales_per_row(extents.k);
-        let (batches, rows) = (extents.batches, extents.rows);
-        let mut bytes = device.allocate::<u8>(layout::length::<L>(batches, rows, columns)?)?;
-        {
-            let (from, _from) = self.scales.device_ptr(&device.stream);
-            let (to, _to) = bytes.device_ptr_mut(&device.stream);
-            let stream = device.stream.cu_stream();
-            // SAFETY: both pointers are of live, distinct slices on this device, of the sizes of
-            // their layouts.
-            unsafe {
-                device.kernels.relayout_scales(
-                    batches,
-                    rows,
-                    columns,
-                    (from, 0),
-                    (to, L::TILE),
-                    stream,
-                )?
-            };
+/// A tensor scale has its place where the profile stores one, and nowhere else.
+fn check_tensor_scale(profile: &Profile, given: Option<usize>) -> Result<()> {
+    match (profile.tensor_scale_name(), given) {
+        (None, None) => Ok(()),
+        (Some(_), Some(len)) => one_f32("the length of the tensor scale", len),
+        (stored, _) => Err(Error::InvalidTensor {
+            format: profile.format().to_string(),
+            rule: format!(
+                "profile {profile} stores {}, given {}",
+                stored.unwrap_or("no tensor scale"),
+                if given.is_some() { "memory for one" } else { "no memory for it" },
+            ),
         }
-        Ok(DeviceScales { bytes, batches, rows, columns, layout: PhantomData })
+        .into()),
     }
+}
 
-    fn extents(&self) -> Result<Extents> {
-        Ok(tensor::extents(self.profile.format(), self.blocks, &self.shape)?)
-    }
-
-    /// Decodes on the device.
-    ///
-    /// # Errors
-    /// [`CudaError::OutOfMemory`], [`CudaError::Driver`].
-    pub fn dequantize<T: DeviceReal>(&self) -> Result<CudaSlice<T>> {
-        let device = &self.device;
-        let mut y = device.allocate::<T>(self.extents()?.elements())?;
-        let (codes, _codes) = self.codes.device_ptr(&device.stream);
-        let (scales, _scales) = self.scales.device_ptr(&device.stream);
-        let (scale, _scale) = self.tensor_scale.device_ptr(&device.stream);
-        {
-            let (y, _y) = y.device_ptr_mut(&device.stream);
-            let stream = device.stream.cu_stream();
-            // SAFETY: the pointers are of live, distinct slices on this device, of the sizes that
-            // the shape states.
-            unsafe {
-                device.kernels.dequantize(
-                    &self.profile,
-                    &self.shape,
-                    codes,
-                    scales,
-                    scale,
-                    y,
-                    T::DTYPE,
-                    stream,
-                )?
-            };
+/// A tensor scale needs an amax, from one place.
+fn check_amax(quantize: &Quantize, amax: &TensorAmax<'_>) -> Result<()> {
+    let needed = quantize.profile().tensor_scale_name().is_some();
+    let (what, given, rule) = match (amax, quantize.given_amax()) {
+        (TensorAmax::Given, None) if needed => (
+            "the tensor amax",
+            "nowhere".to_owned(),
+            "give Quantize::tensor_amax one, the device's, or a workspace",
+        ),
+        (TensorAmax::Given, _) => return Ok(()),
+        (_, Some(host)) => {
+            ("the tensor amax", format!("{host} and on the device"), "one of the two")
         }
-        Ok(y)
-    }
-
-    /// Copies the tensor to the host, waiting for it.
-    ///
-    /// # Errors
-    /// [`CudaError::Driver`].
-    pub fn download(&self) -> Result<QuantizedTensor> {
-        let extents = self.extents()?;
-        let format = self.profile.format();
-        let code_bytes = Raw::row_bytes(extents.k, format.element().bits(), format.block())?;
-        let stream = &self.device.stream;
-        let get = |slice: &CudaSlice<u8>, len: usize| {
-            let mut bytes = stream.clone_dtoh(slice).map_err(CudaError::driver("a download"))?;
-            bytes.truncate(len); // an empty buffer is one byte there
-            Ok::<_, CudaError>(bytes)
-        };
-        let codes = get(&self.codes, extents.all_rows() * code_bytes)?;
-        let scales = get(&self.scales, extents.all_rows() * format.scales_per_row(extents.k))?;
-        let stored =
-            stream.clone_dtoh(&self.tensor_scale).map_err(CudaError::driver("a download"))?;
-        let stored = self.profile.stored_tensor_scale(stored[0]);
-        let (blocks, shape) = (self.blocks, &self.shape);
-        Ok(QuantizedTensor::trusted(self.profile, blocks, shape, extents, codes, scales, stored))
-    }
+        (TensorAmax::Device(amax), None) => {
+            return one_f32("the length of the tensor amax", amax.len());
+        }
+        (TensorAmax::Computed(workspace), None) => match workspace.len() {
+            WORKSPACE.. => return Ok(()),
+            given => {
+                let rule = "at least raw::WORKSPACE bytes";
+                ("the length of the workspace", given.to_string(), rule)
+            }
+        },
+    };
+    Err(Error::InvalidValue { what, given, rule }.into())
 }
 
-/// Block scales in device memory in layout `L`.
-#[derive(Debug)]
-pub struct DeviceScales<L> {
-    bytes: CudaSlice<u8>,
-    batches: usize,
-    rows: usize,
-    columns: usize,
-    layout: PhantomData<L>,
-}
-
-impl<L: ScaleLayout> DeviceScales<L> {
-    /// The scales as they lie, padding included.
-    pub fn bytes(&self) -> &CudaSlice<u8> {
-        &self.bytes
-    }
-
-    /// Copies the scales to the host, waiting for them.
-    ///
-    /// # Errors
-    /// [`CudaError::Driver`].
-    pub fn download(&self) -> Result<Scales<L>> {
-        let stream = self.bytes.stream();
-        let mut bytes = stream.clone_dtoh(&self.bytes).map_err(CudaError::driver("a download"))?;
-        bytes.truncate(layout::length::<L>(self.batches, self.rows, self.columns)?);
-        Ok(Scales::new(bytes, self.batches, self.rows, self.columns)?)
+fn one_f32(what: &'static str, given: usize) -> Result<()> {
+    match given {
+        1 => Ok(()),
+        _ => Err(Error::InvalidValue { what, given: given.to_string(), rule: "one f32" }.into()),
     }
 }
 
@@ -448,24 +534,4 @@ fn kernels_of(context: &Arc<CudaContext>) -> Result<Arc<Kernels>> {
     let kernels = Arc::new(unsafe { Kernels::load((major as u32, minor as u32))? });
     loaded.push((context.clone(), kernels.clone()));
     Ok(kernels)
-}
-
-fn check_length(given: usize, shape: &[usize]) -> Result<()> {
-    let expected = Extents::of(shape)?.elements();
-    match given == expected || expected == 0 {
-        true => Ok(()),
-        false => Err(Error::WrongLength {
-            what: "the input",
-            given,
-            unit: "elements",
-            shape: shape.to_vec(),
-            expected,
-        }
-        .into()),
-    }
-}
-
-/// `x` without gaps.
-fn dense<T: DeviceReal>(pointer: u64, shape: &[usize]) -> Input<'_> {
-    Input { pointer, dtype: T::DTYPE, shape, row_stride: None, batch_stride: None }
 }

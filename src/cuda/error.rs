@@ -47,7 +47,7 @@ pub enum CudaError {
         /// How much was asked for.
         bytes: usize,
     },
-    /// Memory or a stream of another context.
+    /// Memory or a stream of another device.
     #[error("{what} belongs to device {given}, the call to device {expected}")]
     WrongDevice {
         /// What belongs elsewhere.
@@ -56,6 +56,30 @@ pub enum CudaError {
         given: usize,
         /// Where the call runs.
         expected: usize,
+    },
+    /// Memory or a stream of another context of the same device.
+    #[error("{what} belongs to another context than the call's, of the same device")]
+    WrongContext {
+        /// What belongs elsewhere.
+        what: &'static str,
+    },
+    /// A buffer whose uses cudarc orders by events, in a call on a capturing stream.
+    #[error(
+        "{what} is ordered by events, which a capture cannot wait for: disable event tracking of \
+         the context before, or borrow the memory"
+    )]
+    TrackedInCapture {
+        /// Which buffer.
+        what: &'static str,
+    },
+    /// A call that a graph must not hold: an allocation, or a copy from or to host memory that may be
+    /// gone when the graph is launched.
+    #[error("{what} cannot be captured into a graph: {instead}")]
+    InCapture {
+        /// What was asked for.
+        what: &'static str,
+        /// What would do.
+        instead: &'static str,
     },
     /// A pointer that is not a multiple of its type's size (256 bytes for a workspace).
     #[error("{what} at {pointer:#x} is not aligned to {alignment} bytes")]

@@ -4,7 +4,8 @@
 //!
 //! - [`IMAGES`]: the compiled kernels as constants, without any CUDA type;
 //! - [`raw`]: device pointers and a stream handle, no allocation, no synchronization;
-//! - [`Device`] and [`DeviceTensor`]: cudarc's contexts, streams and slices.
+//! - [`Device`] and [`DeviceTensor`]: cudarc's contexts, streams and slices, and memory borrowed from
+//!   other owners.
 //!
 //! No toolkit is needed at run time. Without a driver, a device or kernels, calls return a typed
 //! [`CudaError`].
@@ -16,11 +17,19 @@ mod driver;
 mod error;
 mod fast;
 mod images;
+mod memory;
+mod parts;
 pub mod raw;
 mod report;
+mod strided;
+mod tensor;
 
 pub use arguments::DevicePointer;
-pub use device::{Device, DeviceReal, DeviceScales, DeviceTensor};
+pub use device::{Device, DeviceReal, part_bytes};
 pub use error::CudaError;
 pub use images::{IMAGES, Image, image_for};
+pub use memory::{BorrowedDevice, BorrowedDeviceMut, DeviceInput, DeviceOutput};
+pub use parts::{QuantizedMut, QuantizedRef, TensorAmax};
 pub use report::{Choice, DeviceReport, DriverReport, OPERATIONS, Report, report};
+pub use strided::Strided;
+pub use tensor::{DeviceScales, DeviceTensor, Download};
