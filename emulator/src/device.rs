@@ -1,13 +1,13 @@
 //! An emulated device: memory, modules, launches.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
 use crate::counters::Counters;
 use crate::error::{LaunchError, LoadError};
-use crate::exec::{Launch, Limits, run};
+use crate::exec::{Executed, Launch, Limits, run};
 use crate::memory::GlobalMemory;
 use crate::ptx::{Entry, Module, VariableSpace};
 use crate::target::ComputeCapability;
@@ -27,6 +27,8 @@ pub struct Config {
     pub reversed: bool,
     /// A file that gets one JSON line for each launch.
     pub log: Option<PathBuf>,
+    /// Say in the log how often warps came to each line of the PTX.
+    pub profile: bool,
 }
 
 impl Default for Config {
@@ -38,13 +40,14 @@ impl Default for Config {
             steps: 1 << 28,
             reversed: false,
             log: None,
+            profile: false,
         }
     }
 }
 
 impl Config {
-    /// Reads `BLOCKSCALE_EMULATOR_CC`, `_MEMORY`, `_THREADS`, `_STEPS`, `_ORDER` and `_LOG`. A value
-    /// that cannot be read is an error, told as text.
+    /// Reads `BLOCKSCALE_EMULATOR_CC`, `_MEMORY`, `_THREADS`, `_STEPS`, `_ORDER`, `_LOG` and
+    /// `_PROFILE`. A value that cannot be read is an error, told as text.
     pub fn from_environment() -> Result<Self, String> {
         let mut config = Self::default();
         let value = |name: &str| {
@@ -80,6 +83,13 @@ impl Config {
             }
         };
         config.log = value("LOG").map(PathBuf::from);
+        config.profile = match value("PROFILE").as_deref() {
+            None | Some("0") => false,
+            Some("1") => true,
+            Some(other) => {
+                return Err(format!("BLOCKSCALE_EMULATOR_PROFILE={other}: 0 or 1 expected"));
+            }
+        };
         Ok(config)
     }
 }
@@ -252,6 +262,7 @@ impl Device {
                 steps: self.config.steps,
                 reversed: self.config.reversed,
             },
+            profiled: self.config.profile,
         };
         let allowed = shared_limit.unwrap_or(48 << 10).min(self.shared_limit());
         if launch.shared_bytes() > allowed {
@@ -265,12 +276,12 @@ impl Device {
             let (got, wanted) = (arguments.len(), kernel.parameter_bytes as usize);
             return Err(LaunchError::Arguments { entry: entry.to_owned(), got, wanted });
         }
-        let counters = run(&launch)?;
+        let Executed { counters, profile } = run(&launch)?;
         // Two microseconds to launch; four instructions a multiprocessor and nanosecond.
         self.time += 2_000 + counters.warp_instructions / u64::from(4 * self.multiprocessors());
         self.latest.insert(entry.to_owned(), counters);
         self.last_entry = Some(entry.to_owned());
-        self.log(module, entry, config, &counters);
+        self.log(module, entry, config, &counters, &profile);
         Ok(counters)
     }
 
@@ -279,13 +290,21 @@ impl Device {
         self.latest.get(entry.or(self.last_entry.as_deref())?).copied()
     }
 
-    fn log(&self, module: &Module, entry: &str, config: LaunchConfig, counters: &Counters) {
+    fn log(
+        &self,
+        module: &Module,
+        entry: &str,
+        config: LaunchConfig,
+        counters: &Counters,
+        profile: &[u64],
+    ) {
         let Some(path) = &self.config.log else { return };
         let counts: Vec<_> =
             counters.named().iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
         // Names of kernels and targets are identifiers: nothing in them needs escaping.
+        let lines = lines(module, profile);
         let line = format!(
-            "{{\"entry\":\"{entry}\",\"target\":\"{}\",\"grid\":{:?},\"block\":{:?},\"dynamic_shared\":{},\"counters\":{{{}}}}}\n",
+            "{{\"entry\":\"{entry}\",\"target\":\"{}\",\"grid\":{:?},\"block\":{:?},\"dynamic_shared\":{},\"counters\":{{{}}}{lines}}}\n",
             module.target,
             config.grid,
             config.block,
@@ -297,6 +316,27 @@ impl Device {
             eprintln!("blockscale-emulator: cannot write {}: {error}", path.display());
         }
     }
+}
+
+/// The field `lines` of a profiled launch: executions by line of the PTX, of every instruction of
+/// the functions that were entered.
+fn lines(module: &Module, profile: &[u64]) -> String {
+    if profile.is_empty() {
+        return String::new();
+    }
+    let mut starts: Vec<_> = module.functions.iter().map(|function| function.start).collect();
+    starts.push(module.code.len());
+    starts.sort_unstable();
+    let mut sums = BTreeMap::new();
+    for function in starts.windows(2).map(|ends| ends[0]..ends[1]) {
+        if profile[function.clone()].iter().any(|count| *count > 0) {
+            for at in function {
+                *sums.entry(module.code[at].line).or_insert(0) += profile[at];
+            }
+        }
+    }
+    let lines: Vec<_> = sums.iter().map(|(line, count)| format!("\"{line}\":{count}")).collect();
+    format!(",\"lines\":{{{}}}", lines.join(","))
 }
 
 fn check_geometry(entry: &str, kernel: &Entry, config: LaunchConfig) -> Result<(), LaunchError> {

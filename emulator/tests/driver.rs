@@ -36,6 +36,7 @@ fn run_child(capability: &str, name: &str, folder: &Path) {
         .env("LD_LIBRARY_PATH", folder)
         .env("BLOCKSCALE_EMULATOR_CC", capability)
         .env("BLOCKSCALE_EMULATOR_LOG", &log)
+        .env("BLOCKSCALE_EMULATOR_PROFILE", "1")
         .output()
         .unwrap();
     let text = format!(
@@ -74,6 +75,8 @@ fn on_the_stand_in() {
         "{first}"
     );
     assert!(first.contains("\"global_load_sectors\":125,"), "{first}");
+    // 4 blocks of 8 warps: every one comes to the first instruction.
+    assert!(first.contains(",\"lines\":{") && first.contains("\":32,"), "{first}");
     std::fs::remove_dir_all(folder).unwrap();
 }
 

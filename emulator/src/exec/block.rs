@@ -35,6 +35,8 @@ pub(super) struct Worker<'l> {
     /// The allocation touched last.
     pub window: Option<Window>,
     pub steps: u64,
+    /// How often warps came to each instruction, over all blocks; empty unless profiled.
+    pub profile: Vec<u64>,
     /// The warps of the latest block, to be used again.
     warps: Vec<Warp>,
     /// Warps that executed `bar.arrive`, by barrier.
@@ -53,6 +55,7 @@ impl<'l> Worker<'l> {
             index: [0; 3],
             window: None,
             steps: 0,
+            profile: vec![0; if launch.profiled { launch.module.code.len() } else { 0 }],
             warps: Vec::new(),
             arrived: Default::default(),
             pc: 0,

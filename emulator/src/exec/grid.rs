@@ -35,6 +35,8 @@ pub(crate) struct Launch<'l> {
     /// Virtual time at the start, in nanoseconds.
     pub start_time: u64,
     pub limits: Limits,
+    /// Count each instruction's executions.
+    pub profiled: bool,
 }
 
 impl Launch<'_> {
@@ -66,11 +68,19 @@ impl Launch<'_> {
     }
 }
 
+/// What a launch executed.
+#[derive(Default)]
+pub(crate) struct Executed {
+    pub counters: Counters,
+    /// How often warps came to each instruction of the module; empty unless profiled.
+    pub profile: Vec<u64>,
+}
+
 /// The counts so far, and the first fault with its block.
-type Outcome = (Counters, Option<(u64, Box<Fault>)>);
+type Outcome = (Executed, Option<(u64, Box<Fault>)>);
 
 /// Runs all blocks; the first fault ends the launch.
-pub(crate) fn run(launch: &Launch<'_>) -> Result<Counters, Box<Fault>> {
+pub(crate) fn run(launch: &Launch<'_>) -> Result<Executed, Box<Fault>> {
     let (blocks, next, failed) = (launch.blocks(), AtomicU64::new(0), AtomicBool::new(false));
     let outcome: Mutex<Outcome> = Mutex::default();
     let work = || {
@@ -93,7 +103,10 @@ pub(crate) fn run(launch: &Launch<'_>) -> Result<Counters, Box<Fault>> {
             }
         }
         let mut outcome = outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        outcome.0.add(&counters);
+        outcome.0.counters.add(&counters);
+        let profile = &mut outcome.0.profile;
+        profile.resize(worker.profile.len(), 0);
+        profile.iter_mut().zip(&worker.profile).for_each(|(sum, count)| *sum += count);
     };
     let threads = (launch.limits.threads as u64).min(blocks).max(1);
     if threads == 1 {
@@ -105,9 +118,9 @@ pub(crate) fn run(launch: &Launch<'_>) -> Result<Counters, Box<Fault>> {
             }
         });
     }
-    let (counters, fault) = outcome.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let (executed, fault) = outcome.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     match fault {
         Some((_, fault)) => Err(fault),
-        None => Ok(counters),
+        None => Ok(executed),
     }
 }

@@ -15,4 +15,4 @@ mod step;
 mod stop;
 mod warp;
 
-pub(crate) use grid::{Launch, Limits, run};
+pub(crate) use grid::{Executed, Launch, Limits, run};

@@ -49,6 +49,9 @@ impl Worker<'_> {
             let instruction = &code[fragment.pc];
             self.pc = fragment.pc;
             self.steps += 1;
+            if let Some(count) = self.profile.get_mut(fragment.pc) {
+                *count += 1;
+            }
             let active = match instruction.guard {
                 None => fragment.mask,
                 Some(guard) => warp.registers.test(guard, fragment.mask)? & fragment.mask,
