@@ -4,6 +4,7 @@ import heapq
 from dataclasses import dataclass, field
 
 INFINITY = float("inf")
+LEAST = 1e-6  # flows below this are rounding
 
 
 @dataclass
@@ -41,32 +42,31 @@ class Network:
     def balance(self) -> None:
         """Moves every excess to a lack by the cheapest ways."""
         potential = [0.0] * len(self.arcs)
-        while any(excess > 1e-6 for excess in self.excess):
-            distance, by = self._distances(potential)
-            ends = [n for n, excess in enumerate(self.excess) if excess < -1e-6 and distance[n] < INFINITY]
-            if not ends:
-                return
-            end = min(ends, key=lambda n: distance[n])
+        while (found := self._nearest(potential)) is not None:
+            end, distance, by = found
             for node, far in enumerate(distance):
                 potential[node] += min(far, distance[end])
             self._push(end, by)
 
-    def _distances(self, potential: list[float]) -> tuple[list[float], list[int]]:
-        distance = [0.0 if excess > 1e-6 else INFINITY for excess in self.excess]
+    def _nearest(self, potential: list[float]) -> tuple[int, list[float], list[int]] | None:
+        """The lack that is cheapest to reach, with distances and ways; final as far as it."""
+        distance = [0.0 if excess > LEAST else INFINITY for excess in self.excess]
         by = [-1] * len(self.arcs)
         queue = [(0.0, node) for node, far in enumerate(distance) if far == 0]
         while queue:
             far, node = heapq.heappop(queue)
             if far > distance[node]:
                 continue
+            if self.excess[node] < -LEAST:
+                return node, distance, by
             for arc in self.arcs[node]:
                 head = self.heads[arc]
-                if self.room[arc] > 1e-6:
+                if self.room[arc] > LEAST:
                     there = far + max(0.0, self.cost[arc] + potential[node] - potential[head])
-                    if there < distance[head] - 1e-9:
+                    if there < distance[head]:
                         distance[head], by[head] = there, arc
                         heapq.heappush(queue, (there, head))
-        return distance, by
+        return None
 
     def _push(self, end: int, by: list[int]) -> None:
         path, node = [], end

@@ -5,11 +5,12 @@ import json
 import os
 import re
 import subprocess
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import model
 import sass
@@ -45,13 +46,18 @@ class Row:
     sector_ratio: float  # all sectors against the fewest that hold the bytes
     bank_conflicts: int
     local_requests: int
-    predicted: dict[str, dict[str, float | str]]  # by lanes of the conversion unit
+    predicted: dict[str, model.Prediction]  # by lanes of the conversion unit
 
 
 def run(command: list[str], **environment: str) -> str:
     try:
         result = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
     except OSError as error:
         raise SystemExit(f"kernel-report: {' '.join(command)}: {error}") from error
@@ -98,7 +104,7 @@ def measured(architectures: list[str]) -> Iterator[Row]:
             yield row_of(case, architecture, largest)
 
 
-def row_of(case: dict, architecture: str, launched: dict) -> Row:
+def row_of(case: dict[str, Any], architecture: str, launched: dict[str, Any]) -> Row:
     entry, counters, elements = launched["entry"], launched["counters"], case["elements"]
     unit = unit_of(entry, architecture)
     blocks = fitted(unit, entry, tuple((int(line), count) for line, count in launched["lines"].items()))
@@ -137,13 +143,13 @@ def row_of(case: dict, architecture: str, launched: dict) -> Row:
         sector_ratio=sum(sectors.values()) / sum(ideal.values()),
         bank_conflicts=counters["shared_bank_conflicts"],
         local_requests=counters["local_requests"],
-        predicted={lanes: {"share": p.share, "limit": p.limit} for lanes, p in predictions.items()},
+        predicted=predictions,
     )
 
 
-def weigh(blocks: list[sass.Block]) -> Counter[str]:
+def weigh(blocks: list[sass.Block]) -> dict[str, float]:
     """Executions of warps, by pipe."""
-    counts: Counter[str] = Counter()
+    counts: defaultdict[str, float] = defaultdict(float)
     for block in blocks:
         if block.weight:
             for instruction in block.code:
@@ -156,8 +162,8 @@ def fits(blocks: list[sass.Block], counters: dict[str, int]) -> bool:
 
     An access under a guard, or one without a known space, may or may not be among them.
     """
-    sure: Counter[str] = Counter()
-    perhaps: Counter[str] = Counter()
+    sure: defaultdict[str, float] = defaultdict(float)
+    perhaps: defaultdict[str, float] = defaultdict(float)
     for block in blocks:
         for instruction in block.code:
             (perhaps if instruction.guarded else sure)[instruction.name] += block.weight
@@ -216,9 +222,12 @@ def read_unit(ptx: Path) -> Unit:
     shipped, lined = ptx.with_suffix(".cubin"), ptx.with_suffix(".lines.cubin")
     ptxas = Path(run(["scripts/nvcc"]).strip()) / "bin" / "ptxas"
     architecture = ptx.suffixes[-2][1:]
-    report = run([str(ptxas), "-v", "-lineinfo", "--fmad", "false", f"-arch=sm_{architecture}", "-o", str(lined), str(ptx)])
+    report = run(
+        [str(ptxas), "-v", "-lineinfo", "--fmad", "false", f"-arch=sm_{architecture}", "-o", str(lined), str(ptx)]
+    )
     plain, annotated = (
-        run([str(tools() / "nvdisasm"), *options, str(path)]) for options, path in ((["-c"], shipped), (["-c", "-gp"], lined))
+        run([str(tools() / "nvdisasm"), *options, str(path)])
+        for options, path in ((["-c"], shipped), (["-c", "-gp"], lined))
     )
     if instructions(plain) != instructions(annotated):
         raise SystemExit(f"kernel-report: {ptx.name} assembled with its line table is not the code that is shipped")

@@ -22,6 +22,10 @@ class Gpu:
         """Bytes of memory for each SM and clock."""
         return self.tb_per_s * 1e3 / (self.sms * self.ghz)
 
+    def __str__(self) -> str:
+        rates = f"{self.tb_per_s} TB/s = {self.bytes_per_clock:.1f} bytes an SM and clock"
+        return f"{self.name}: {self.sms} SMs at {self.ghz} GHz, {rates}"
+
 
 # By the architecture whose images run there.
 GPUS: Mapping[str, Gpu] = {
@@ -31,29 +35,31 @@ GPUS: Mapping[str, Gpu] = {
     "120a": Gpu("RTX 5090", 170, 2.41, 1.79),
 }
 
-# The pipe of each opcode, first match wins. Packed and half operations are one instruction of the
-# f32 pipe, except the f32x2 forms, which are two.
-CLASSES = [
-    ("control", r"BRA|BRX|JMP|EXIT|RET|CALL|BSSY|BSYNC|BREAK|BMOV|WARPSYNC|NOP|BAR|YIELD|DEPBAR|MEMBAR|FENCE|ERRBAR|CCTL|BPT|NANOSLEEP|ACQBULK|PREEXIT|ELECT|LEPC|KILL"),
-    ("uniform", r"U[A-Z0-9]+|R2UR|S2R|S2UR|CS2R|LDC|LDCU|LDGDEPBAR|VOTEU|SR2|VOTE"),
-    ("f32x2", r"FADD2|FMUL2|FFMA2"),
-    ("f32", r"FADD|FADD32I|FMUL|FMUL32I|FFMA|FFMA32I|HADD2|HMUL2|HFMA2|HADD2_32I|HFMA2_32I"),
-    ("imad", r"IMAD|IMAD32I|IDP|IMUL"),
-    ("conversion", r"F2FP|I2FP|F2IP|I2IP"),
-    ("special", r"MUFU|F2F|F2I|I2F|FRND|POPC|FLO|BREV"),
-    ("shuffle", r"SHFL|MATCH|REDUX|CREDUX"),
-    ("shared", r"LDS|STS|LDSM|STSM|ATOMS"),
-    ("global", r"LDG|STG|LD|ST|ATOMG|ATOM|RED|REDG|LDGSTS"),
-    ("local", r"LDL|STL"),
-    ("integer", r"IADD\w*|VIADD\w*|ISETP|ISET|IMNMX\w*|VIMNMX\w*|VHMNMX|HMNMX2|SEL|FSEL|FSETP|FSET|FMNMX\w*|FCHK|LOP\w*|PLOP3|SHF|SHL|SHR|PRMT|LEA|BMSK|SGXT|MOV\w*|P2R|R2P|HSETP2|HSET2|IABS|ICMP|LEPC|FSWZADD|VABSDIFF\w*|BFE|BFI"),
-]
-PATTERNS = [(name, re.compile(pattern)) for name, pattern in CLASSES]
-NAMES = [name for name, _ in CLASSES]
+# The pipe of each opcode, first match wins. A packed half operation is one instruction of the f32
+# pipe, one on f32x2 is two.
+CLASSES = {
+    "control": "BRA BRX JMP EXIT RET CALL BSSY BSYNC BREAK BMOV WARPSYNC NOP BAR YIELD DEPBAR MEMBAR FENCE ERRBAR"
+    " CCTL BPT NANOSLEEP ACQBULK PREEXIT ELECT LEPC KILL",
+    "uniform": r"U[A-Z0-9]+ R2UR S2R S2UR CS2R LDC LDCU LDGDEPBAR VOTE VOTEU",
+    "f32x2": "FADD2 FMUL2 FFMA2",
+    "f32": "FADD FADD32I FMUL FMUL32I FFMA FFMA32I HADD2 HMUL2 HFMA2 HADD2_32I HFMA2_32I",
+    "imad": "IMAD IMAD32I IDP IMUL",
+    "conversion": "F2FP I2FP F2IP I2IP",
+    "special": "MUFU F2F F2I I2F FRND POPC FLO BREV",
+    "shuffle": "SHFL MATCH REDUX CREDUX",
+    "shared": "LDS STS LDSM STSM ATOMS",
+    "global": "LDG STG LD ST ATOMG ATOM RED REDG LDGSTS",
+    "local": "LDL STL",
+    "integer": r"IADD\w* VIADD\w* ISETP ISET IMNMX\w* VIMNMX\w* VHMNMX HMNMX2 SEL FSEL FSETP FSET FMNMX\w* FCHK LOP\w*"
+    r" PLOP3 SHF SHL SHR PRMT LEA BMSK SGXT MOV\w* P2R R2P HSETP2 HSET2 IABS ICMP FSWZADD VABSDIFF\w* BFE BFI",
+}
+PATTERNS = {name: re.compile(opcodes.replace(" ", "|")) for name, opcodes in CLASSES.items()}
+NAMES = list(CLASSES)
 
 
 def class_of(opcode: str) -> str:
     """The pipe of an opcode without modifiers; an unknown one is a mistake of this table."""
-    for name, pattern in PATTERNS:
+    for name, pattern in PATTERNS.items():
         if pattern.fullmatch(opcode):
             return name
     raise SystemExit(f"kernel-report: {opcode} has no pipe in scripts/kernel_report/model.py")

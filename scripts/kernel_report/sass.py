@@ -12,7 +12,7 @@ edges of the range in a division or square root) none.
 
 import re
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from flow import INFINITY, Network
@@ -42,6 +42,15 @@ class Instruction:
     @property
     def name(self) -> str:
         return self.opcode.split(".")[0]
+
+    def is_conditional(self) -> bool:
+        """Guarded, or a branch by an operand such as UP0 before its target."""
+        return self.guarded or (self.name == "BRA" and not self.operands.startswith("`("))
+
+    def is_padding(self, labels: list[str]) -> bool:
+        """Fills up a section, in a block of these labels: nothing, or a jump to itself."""
+        stays = self.name == "BRA" and self.targets == labels and not self.is_conditional()
+        return stays or self.name == "NOP"
 
 
 @dataclass
@@ -100,10 +109,8 @@ def targets(operands: str) -> list[str]:
 
 
 def without_padding(blocks: list[Block]) -> list[Block]:
-    """Without what fills the section up: a jump to itself, and nothing."""
     for block in blocks:
-        padding = [i for i in block.code if i.name == "NOP" or i.name == "BRA" and i.targets == block.labels and not i.guarded]
-        block.code = [i for i in block.code if i not in padding]
+        block.code = [i for i in block.code if not i.is_padding(block.labels)]
     return [block for block in blocks if block.code or block.labels]
 
 
@@ -118,7 +125,7 @@ def connect(blocks: list[Block]) -> None:
         ahead = last.targets if last and last.name in ("BRA", "BRX", "JMP") else []
         if last and last.name == "BSYNC":
             ahead = joins.get(last.operands.split()[0], [])
-        falls = last is None or not block.ends() or last.guarded or ".DIV" in last.opcode
+        falls = last is None or not block.ends() or last.is_conditional()
         following = [index + 1] if falls and index + 1 < len(blocks) else []
         block.next = sorted({*following, *(at[target] for target in ahead if target in at)})
 
@@ -214,7 +221,7 @@ def convex(votes: Counter[float]) -> list[tuple[float, float]]:
 
 def enter_calls(blocks: list[Block]) -> None:
     """The assembler's own functions have no lines: they run from end to end at every call."""
-    calls: Counter[str] = Counter()
+    calls: defaultdict[str, float] = defaultdict(float)
     for block in blocks:
         for instruction in block.code:
             if instruction.name == "CALL" and instruction.targets:

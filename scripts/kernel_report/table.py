@@ -44,7 +44,9 @@ def problems(rows: Iterable[Row], table: Table) -> list[str]:
         if before is None:
             found.append(f"{where}: not in {TABLE.name}; scripts/kernel-report --update writes it")
         elif row.sass > before * MOST_RISE:
-            found.append(f"{where}: {row.sass:.1f} instructions an element, {before:.1f} in {TABLE.name}: more than 10 % above")
+            found.append(
+                f"{where}: {row.sass:.1f} instructions an element, {before:.1f} in {TABLE.name}: more than 10 % above"
+            )
     found += [f"{case}: in {TABLE.name}, but no case any more" for case in table if case not in seen]
     return found
 
@@ -60,7 +62,7 @@ def missed(row: Row) -> list[str]:
     """Goals that a row misses; they fail nothing."""
     aim = goal(row)
     found = []
-    if aim is not None and row.predicted["64"]["share"] < aim:
+    if aim is not None and row.predicted["64"].share < aim:
         found.append(f"share below {aim}")
     if row.bank_conflicts:
         found.append("bank conflicts")
@@ -81,27 +83,27 @@ for conversion units of 64 and 16 lanes. * misses a goal. exempt: not held to th
 
 
 def row_text(row: Row) -> str:
-    about = "" if row.fitted else "~"
-    sectors = [f"{row.sectors[kind]:.1f}/{row.ideal_sectors[kind]:.1f}" for kind in ("load", "store")]
-    best, narrow = (row.predicted.get(lanes) for lanes in ("64", "16"))
-    share, limit = "-", ""
-    if best and narrow:
-        both = best["share"] != narrow["share"]
-        share = f"{best['share']:.2f}" + (f" {narrow['share']:.2f}" if both else "")
-        limit = f"{best['limit']}" + (f" {narrow['limit']}" if both else "")
+    load, store = (f"{row.sectors[kind]:.1f}/{row.ideal_sectors[kind]:.1f}" for kind in ("load", "store"))
+    sass = f"{row.sass:.1f}" if row.fitted else f"~{row.sass:.1f}"
     notes = "exempt" if row.exempt else "*" if missed(row) else ""
     return (
         f"{row.case:<40} {row.entry.removeprefix('blockscale_'):<28} {row.architecture:>4} {row.registers:>4}"
-        f" {row.spill_bytes:>5} {row.ptx:>6.1f} {about + format(row.sass, '.1f'):>7} {row.in_loop:>6.1f} {row.bytes:>5.2f}"
-        f" {sectors[0]:>11} {sectors[1]:>11} {row.sector_ratio:>5.2f} {row.bank_conflicts:>5} {share:>9} {limit} {notes}".rstrip()
-    )
+        f" {row.spill_bytes:>5} {row.ptx:>6.1f} {sass:>7} {row.in_loop:>6.1f} {row.bytes:>5.2f} {load:>11} {store:>11}"
+        f" {row.sector_ratio:>5.2f} {row.bank_conflicts:>5} {prediction_text(row)} {notes}"
+    ).rstrip()
+
+
+def prediction_text(row: Row) -> str:
+    if not row.predicted:
+        return f"{'-':>9}"
+    best, narrow = row.predicted["64"], row.predicted["16"]
+    if best == narrow:
+        return f"{best.share:>9.2f} {best.limit}"
+    return f"{best.share:>4.2f} {narrow.share:.2f} {best.limit}, {narrow.limit}"
 
 
 def text(rows: list[Row]) -> str:
-    gpus = [
-        f"{architecture} on {gpu.name}: {gpu.sms} SMs at {gpu.ghz} GHz, {gpu.tb_per_s} TB/s = {gpu.bytes_per_clock:.1f} bytes an SM and clock"
-        for architecture, gpu in model.GPUS.items()
-    ]
+    gpus = [f"{architecture} on {gpu}" for architecture, gpu in model.GPUS.items()]
     return "\n".join([HEAD, *map(row_text, rows), LEGEND, *gpus])
 
 

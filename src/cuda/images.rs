@@ -33,6 +33,11 @@ impl Image {
         self.packed_cubin.map(unpacked)
     }
 
+    /// Whether there is machine code.
+    pub const fn has_cubin(&self) -> bool {
+        self.packed_cubin.is_some()
+    }
+
     /// The names of its kernels.
     pub fn entries(&self) -> Vec<String> {
         let ptx = self.ptx();

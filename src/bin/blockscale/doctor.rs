@@ -21,7 +21,7 @@ struct Report {
 #[derive(Serialize)]
 struct Cuda {
     /// The release of nvcc; `None` where nothing was compiled.
-    toolkit: Option<&'static str>,
+    toolkit: Option<String>,
     images: Vec<Image>,
     driver: Driver,
     devices: Vec<Device>,
@@ -33,7 +33,7 @@ struct Image {
     architecture: &'static str,
     ptx_bytes: usize,
     cubin_bytes: Option<usize>,
-    kernels: Vec<&'static str>,
+    kernels: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -61,7 +61,7 @@ struct Operation {
     image: Option<&'static str>,
     /// `cubin` where the image has one (PTX is the fallback), else `ptx`.
     form: Option<&'static str>,
-    kernels: Vec<&'static str>,
+    kernels: Vec<String>,
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -76,16 +76,16 @@ fn cuda() -> Option<Cuda> {
     let image = |image: &cuda::Image| Image {
         unit: image.unit,
         architecture: image.architecture,
-        ptx_bytes: image.ptx.len(),
-        cubin_bytes: image.cubin.map(<[u8]>::len),
-        kernels: image.kernels().collect(),
+        ptx_bytes: image.ptx().len(),
+        cubin_bytes: image.cubin().map(|cubin| cubin.len()),
+        kernels: image.entries(),
     };
     let operation = |choice: cuda::Choice| Operation {
         operation: choice.operation,
         unit: choice.unit,
         image: choice.image.map(|image| image.architecture),
-        form: choice.image.map(|image| if image.cubin.is_some() { "cubin" } else { "ptx" }),
-        kernels: choice.image.map(|image| image.kernels().collect()).unwrap_or_default(),
+        form: choice.image.map(|image| if image.has_cubin() { "cubin" } else { "ptx" }),
+        kernels: choice.image.map(cuda::Image::entries).unwrap_or_default(),
     };
     let device = |device: &cuda::DeviceReport| Device {
         ordinal: device.ordinal,
@@ -131,7 +131,11 @@ impl fmt::Display for Cuda {
                  build again"
             )?;
         } else {
-            writeln!(f, "kernels: compiled by CUDA {}\n", self.toolkit.unwrap_or("of no name"))?;
+            writeln!(
+                f,
+                "kernels: compiled by CUDA {}\n",
+                self.toolkit.as_deref().unwrap_or("of no name")
+            )?;
             let mut table =
                 Table::new(&["unit", "architecture", ">PTX bytes", ">cubin bytes", ">kernels"]);
             for image in &self.images {
