@@ -3,7 +3,9 @@
 //! Every case is launched once at an aligned shape larger than those of `tests/cuda.rs`, and its
 //! bytes are compared with the reference. With `BLOCKSCALE_KERNEL_CASES` set to a folder, the
 //! images and a line of JSON for each case are written there; which entry a case used, and what
-//! it executed, stands in the emulator's log.
+//! it executed, stands in the emulator's log. Where the emulator executes nothing
+//! (`BLOCKSCALE_EMULATOR_DRY=1`), the same is launched at the size of a large tensor, which tells
+//! how many threads it would get there.
 #![cfg(feature = "cuda")]
 
 use blockscale::cuda::{CudaError, Device, DeviceReal, IMAGES};
@@ -11,28 +13,51 @@ use blockscale::format::Format;
 use blockscale::numerics::{Profile, Rounding, Stochastic, philox4x32_10};
 use blockscale::{Backend, Quantize};
 use half::{bf16, f16};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Rows and K of every case: whole blocks of every named format, aligned to 16 bytes.
 const SHAPE: [usize; 2] = [16, 4096];
-const ELEMENTS: usize = SHAPE[0] * SHAPE[1];
+/// The shape of dry launches: a layer of a large model.
+const LARGE: [usize; 2] = [4096, 8192];
 
 /// Why a case is measured, but not held to the goals of fast kernels.
 fn exempt(_verb: &str, _format: &str, _dtype: &str, _rounding: &str) -> Option<&'static str> {
     None
 }
 
-/// Where the cases are written.
-struct Report {
-    folder: PathBuf,
+/// How the cases are run, and what is written of them.
+struct Run {
+    device: Device,
+    shape: [usize; 2],
+    /// Nothing is executed, so there are no bytes to compare.
+    dry: bool,
+    folder: Option<PathBuf>,
     lines: String,
 }
 
-impl Report {
-    fn from_environment() -> Option<Self> {
-        let folder = PathBuf::from(std::env::var_os("BLOCKSCALE_KERNEL_CASES")?);
-        Some(Self { folder, lines: String::new() })
+impl Run {
+    fn new(device: Device) -> Self {
+        let dry = std::env::var("BLOCKSCALE_EMULATOR_DRY").is_ok_and(|v| v == "1");
+        let folder = std::env::var_os("BLOCKSCALE_KERNEL_CASES").map(PathBuf::from);
+        Self { device, shape: if dry { LARGE } else { SHAPE }, dry, folder, lines: String::new() }
+    }
+
+    fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Normal values, as weights and activations have them; zeros where nobody reads them.
+    fn values<T: DeviceReal>(&self) -> Vec<T> {
+        if self.dry {
+            return vec![T::from_f32(0.0); self.elements()];
+        }
+        let normal = |i: usize| {
+            let words = philox4x32_10([i as u32, 0, 0, 0], [3, 4]);
+            let uniform = words.map(|word| (word as f64 + 0.5) / 4294967296.0);
+            let radius = (-2.0 * uniform[0].ln()).sqrt();
+            (radius * (std::f64::consts::TAU * uniform[1]).cos()) as f32
+        };
+        (0..self.elements()).map(|i| T::from_f32(normal(i))).collect()
     }
 
     /// Launches so far: the emulator writes a line for each.
@@ -49,94 +74,93 @@ impl Report {
         let case = serde_json::json!({
             "verb": verb, "format": format, "dtype": dtype, "rounding": rounding,
             "exempt": exempt(verb, format, dtype, rounding),
-            "elements": ELEMENTS, "read": read, "written": written,
+            "elements": self.elements(), "read": read, "written": written,
             "launches": [first, Self::launches()],
         });
         self.lines += &format!("{case}\n");
     }
 
-    fn write(&self, device: &Device) {
-        let images = self.folder.join("images");
+    fn write(&self) {
+        let Some(folder) = &self.folder else { return };
+        let images = folder.join("images");
         std::fs::create_dir_all(&images).unwrap();
-        let write = |path: &Path, bytes: &[u8]| {
-            std::fs::File::create(path).and_then(|mut file| file.write_all(bytes)).unwrap();
-        };
         for image in IMAGES {
             let name = format!("{}.{}", image.unit, image.architecture);
-            write(&images.join(format!("{name}.ptx")), image.ptx().as_bytes());
-            write(&images.join(format!("{name}.cubin")), &image.cubin().unwrap_or_default());
+            std::fs::write(images.join(format!("{name}.ptx")), image.ptx()).unwrap();
+            let cubin = image.cubin().unwrap_or_default();
+            std::fs::write(images.join(format!("{name}.cubin")), cubin).unwrap();
         }
-        let architecture = device.images()[0].architecture;
-        write(&self.folder.join(format!("{architecture}.jsonl")), self.lines.as_bytes());
+        let architecture = self.device.images()[0].architecture;
+        let kind = if self.dry { "large" } else { "small" };
+        std::fs::write(folder.join(format!("{architecture}.{kind}.jsonl")), &self.lines).unwrap();
     }
-}
 
-/// Normal values, as weights and activations have them.
-fn values<T: DeviceReal>() -> Vec<T> {
-    let normal = |i: usize| {
-        let words = philox4x32_10([i as u32, 0, 0, 0], [3, 4]);
-        let uniform = words.map(|word| (word as f64 + 0.5) / 4294967296.0);
-        let radius = (-2.0 * uniform[0].ln()).sqrt();
-        (radius * (std::f64::consts::TAU * uniform[1]).cos()) as f32
-    };
-    (0..ELEMENTS).map(|i| T::from_f32(normal(i))).collect()
-}
-
-fn amax<T: DeviceReal>(device: &Device, dtype: &str, report: &mut Option<Report>) {
-    let x: Vec<T> = values();
-    let on_device = device.upload(&x).unwrap();
-    let first = Report::launches();
-    let got = device.amax(&Profile::default_for(Format::NVFP4), &on_device, &SHAPE).unwrap();
-    assert_eq!(device.stream().clone_dtoh(&got).unwrap()[0], blockscale::amax(&x));
-    if let Some(report) = report {
-        report.case(["amax", "-", dtype, "-"], first, size_of_val(x.as_slice()), 0);
+    fn amax<T: DeviceReal>(&mut self, dtype: &str) {
+        let x: Vec<T> = self.values();
+        let on_device = self.device.upload(&x).unwrap();
+        let first = Self::launches();
+        let profile = Profile::default_for(Format::NVFP4);
+        let got = self.device.amax(&profile, &on_device, &self.shape).unwrap();
+        if !self.dry {
+            let got = self.device.stream().clone_dtoh(&got).unwrap()[0];
+            assert_eq!(got, blockscale::amax(&x));
+        }
+        self.case(["amax", "-", dtype, "-"], first, size_of_val(x.as_slice()), 0);
     }
-}
 
-fn quantize<T: DeviceReal>(device: &Device, dtype: &str, report: &mut Option<Report>) {
-    let x: Vec<T> = values();
-    let on_device = device.upload(&x).unwrap();
-    let roundings = [
-        ("nearest", Rounding::Nearest),
-        ("stochastic", Rounding::Stochastic(Stochastic::new(7, "kernel report"))),
-    ];
-    for (format, value) in Format::NAMED {
-        let profile = Profile::default_for(value);
-        for (rounding, choice) in roundings {
-            let mut quantize = Quantize::new(profile).rounding(choice);
-            // Known beforehand, so that the case is one kernel.
-            if profile.tensor_scale_name().is_some() {
-                quantize = quantize.tensor_amax(blockscale::amax(&x));
-            }
-            let expected = quantize.backend(Backend::Reference).run(&x, &SHAPE).unwrap();
-            let first = Report::launches();
-            let got = device.quantize(&quantize, &on_device, &SHAPE).unwrap();
-            assert_eq!(got.download().unwrap(), expected, "{format} {dtype} {rounding}");
-            if let Some(report) = report {
+    fn quantize<T: DeviceReal>(&mut self, dtype: &str) {
+        let x: Vec<T> = self.values();
+        let on_device = self.device.upload(&x).unwrap();
+        let amax = if self.dry { 0.0 } else { blockscale::amax(&x) };
+        let roundings = [
+            ("nearest", Rounding::Nearest),
+            ("stochastic", Rounding::Stochastic(Stochastic::new(7, "kernel report"))),
+        ];
+        for (format, value) in Format::NAMED {
+            let profile = Profile::default_for(value);
+            for (rounding, choice) in roundings {
+                let mut quantize = Quantize::new(profile).rounding(choice);
+                // Known beforehand, so that the case is one kernel.
+                if profile.tensor_scale_name().is_some() {
+                    quantize = quantize.tensor_amax(amax);
+                }
+                let first = Self::launches();
+                let got = self.device.quantize(&quantize, &on_device, &self.shape).unwrap();
+                let written = got.codes().len() + got.scales().len();
                 let name = ["quantize", format, dtype, rounding];
-                report.case(name, first, size_of_val(x.as_slice()), expected.stored_bytes());
+                self.case(name, first, size_of_val(x.as_slice()), written);
+                if !self.dry {
+                    let expected = quantize.backend(Backend::Reference).run(&x, &self.shape);
+                    let got = got.download().unwrap();
+                    assert_eq!(got, expected.unwrap(), "{format} {dtype} {rounding}");
+                }
             }
         }
     }
-}
 
-fn dequantize<T: DeviceReal>(device: &Device, dtype: &str, report: &mut Option<Report>) {
-    let x: Vec<f32> = values();
-    for (format, value) in Format::NAMED {
-        let q = Quantize::new(Profile::default_for(value)).run(&x, &SHAPE).unwrap();
-        let on_device = device.upload_tensor(&q).unwrap();
-        let first = Report::launches();
-        let y = device.stream().clone_dtoh(&on_device.dequantize::<T>().unwrap()).unwrap();
-        let expected = q.dequantize_with::<T>(Backend::Reference);
-        assert!(
-            y.iter()
-                .zip(&expected)
-                .all(|(y, expected)| y.to_f32().to_bits() == expected.to_f32().to_bits()),
-            "{format} to {dtype}"
-        );
-        if let Some(report) = report {
+    fn dequantize<T: DeviceReal>(&mut self, dtype: &str) {
+        let x: Vec<f32> = self.values();
+        let on_device = self.device.upload(&x).unwrap();
+        for (format, value) in Format::NAMED {
+            let quantize = Quantize::new(Profile::default_for(value));
+            let expected = (!self.dry).then(|| quantize.run(&x, &self.shape).unwrap());
+            let q = match &expected {
+                Some(expected) => self.device.upload_tensor(expected).unwrap(),
+                None => self.device.quantize(&quantize, &on_device, &self.shape).unwrap(),
+            };
+            let first = Self::launches();
+            let y = q.dequantize::<T>().unwrap();
             let name = ["dequantize", format, dtype, "-"];
-            report.case(name, first, q.stored_bytes(), size_of_val(y.as_slice()));
+            self.case(name, first, q.codes().len() + q.scales().len(), y.len() * size_of::<T>());
+            if let Some(expected) = expected {
+                let y = self.device.stream().clone_dtoh(&y).unwrap();
+                let expected = expected.dequantize_with::<T>(Backend::Reference);
+                let mut pairs = y.iter().zip(&expected);
+                assert!(
+                    pairs.all(|(y, expected)| y.to_f32().to_bits() == expected.to_f32().to_bits()),
+                    "{format} to {dtype}"
+                );
+            }
         }
     }
 }
@@ -150,16 +174,14 @@ fn every_case_gives_the_references_bytes() {
         ) if std::env::var_os("BLOCKSCALE_KERNEL_CASES").is_none() => return,
         Err(error) => panic!("{error}"),
     };
-    let mut report = Report::from_environment();
+    let mut run = Run::new(device);
     macro_rules! cases {
         ($($real:ty: $dtype:literal),+) => {$(
-            quantize::<$real>(&device, $dtype, &mut report);
-            dequantize::<$real>(&device, $dtype, &mut report);
-            amax::<$real>(&device, $dtype, &mut report);
+            run.quantize::<$real>($dtype);
+            run.dequantize::<$real>($dtype);
+            run.amax::<$real>($dtype);
         )+};
     }
     cases!(f32: "f32", bf16: "bf16", f16: "f16");
-    if let Some(report) = report {
-        report.write(&device);
-    }
+    run.write();
 }

@@ -29,6 +29,8 @@ pub struct Config {
     pub log: Option<PathBuf>,
     /// Say in the log how often warps came to each line of the PTX.
     pub profile: bool,
+    /// Check and log launches without executing them.
+    pub dry: bool,
 }
 
 impl Default for Config {
@@ -41,13 +43,14 @@ impl Default for Config {
             reversed: false,
             log: None,
             profile: false,
+            dry: false,
         }
     }
 }
 
 impl Config {
-    /// Reads `BLOCKSCALE_EMULATOR_CC`, `_MEMORY`, `_THREADS`, `_STEPS`, `_ORDER`, `_LOG` and
-    /// `_PROFILE`. A value that cannot be read is an error, told as text.
+    /// Reads `BLOCKSCALE_EMULATOR_CC`, `_MEMORY`, `_THREADS`, `_STEPS`, `_ORDER`, `_LOG`,
+    /// `_PROFILE` and `_DRY`. A value that cannot be read is an error, told as text.
     pub fn from_environment() -> Result<Self, String> {
         let mut config = Self::default();
         let value = |name: &str| {
@@ -83,13 +86,13 @@ impl Config {
             }
         };
         config.log = value("LOG").map(PathBuf::from);
-        config.profile = match value("PROFILE").as_deref() {
-            None | Some("0") => false,
-            Some("1") => true,
-            Some(other) => {
-                return Err(format!("BLOCKSCALE_EMULATOR_PROFILE={other}: 0 or 1 expected"));
-            }
+        let switch = |name: &str| match value(name).as_deref() {
+            None | Some("0") => Ok(false),
+            Some("1") => Ok(true),
+            Some(other) => Err(format!("BLOCKSCALE_EMULATOR_{name}={other}: 0 or 1 expected")),
         };
+        config.profile = switch("PROFILE")?;
+        config.dry = switch("DRY")?;
         Ok(config)
     }
 }
@@ -276,7 +279,10 @@ impl Device {
             let (got, wanted) = (arguments.len(), kernel.parameter_bytes as usize);
             return Err(LaunchError::Arguments { entry: entry.to_owned(), got, wanted });
         }
-        let Executed { counters, profile } = run(&launch)?;
+        let Executed { counters, profile } = match self.config.dry {
+            true => Executed::default(),
+            false => run(&launch)?,
+        };
         // Two microseconds to launch; four instructions a multiprocessor and nanosecond.
         self.time += 2_000 + counters.warp_instructions / u64::from(4 * self.multiprocessors());
         self.latest.insert(entry.to_owned(), counters);

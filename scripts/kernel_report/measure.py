@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import re
 import subprocess
@@ -36,8 +37,9 @@ class Row:
     shared_bytes: int
     spill_bytes: int
     ptx: float
-    sass: float
-    in_loop: float  # the part of `sass` inside loops
+    sass_small: float  # as executed
+    sass: float  # of a large tensor
+    in_loop: float  # the part of both inside loops
     fitted: bool  # the fitted loads and stores are those that the emulator counted
     classes: dict[str, float]
     bytes: float
@@ -79,45 +81,67 @@ def launch(architectures: list[str]) -> None:
     library.symlink_to(TARGET / "debug" / "libblockscale_emulator.so")
     path = os.environ.get("LD_LIBRARY_PATH")
     for architecture in architectures:
-        log = FOLDER / f"{architecture}.log"
-        log.unlink(missing_ok=True)
-        run(
-            CASES_TEST,
-            **build,
-            LD_LIBRARY_PATH=f"{driver}:{path}" if path else str(driver),
-            BLOCKSCALE_EMULATOR_CC=ARCHITECTURES[architecture],
-            BLOCKSCALE_EMULATOR_LOG=str(log),
-            BLOCKSCALE_EMULATOR_PROFILE="1",
-            BLOCKSCALE_KERNEL_CASES=str(FOLDER),
-        )
+        for kind, setting in (("small", {"PROFILE": "1"}), ("large", {"DRY": "1"})):
+            log = FOLDER / f"{architecture}.{kind}.log"
+            log.unlink(missing_ok=True)
+            emulator = {"CC": ARCHITECTURES[architecture], "LOG": str(log), **setting}
+            run(
+                CASES_TEST,
+                **build,
+                **{f"BLOCKSCALE_EMULATOR_{name}": value for name, value in emulator.items()},
+                LD_LIBRARY_PATH=f"{driver}:{path}" if path else str(driver),
+                BLOCKSCALE_KERNEL_CASES=str(FOLDER),
+            )
 
 
 def measured(architectures: list[str]) -> Iterator[Row]:
     """The rows of what `launch` left."""
     for architecture in architectures:
-        log = (FOLDER / f"{architecture}.log").read_text().splitlines()
-        for line in (FOLDER / f"{architecture}.jsonl").read_text().splitlines():
-            case = json.loads(line)
-            launches = [json.loads(row) for row in log[slice(*case["launches"])]]
-            # The others of a case clear a word or the like.
-            largest = max(launches, key=lambda launch: launch["counters"]["warp_instructions"])
-            yield row_of(case, architecture, largest)
+        for small, large in zip(launched(architecture, "small"), launched(architecture, "large"), strict=True):
+            yield row_of(architecture, small, large)
 
 
-def row_of(case: dict[str, Any], architecture: str, launched: dict[str, Any]) -> Row:
-    entry, counters, elements = launched["entry"], launched["counters"], case["elements"]
+@dataclass(frozen=True)
+class Launched:
+    """A case, and the launch that does its work."""
+
+    case: dict[str, Any]
+    entry: str
+    threads: int
+    counters: dict[str, int]
+    lines: tuple[tuple[int, int], ...]
+
+    @property
+    def name(self) -> str:
+        parts = (self.case[part] for part in ("verb", "format", "dtype", "rounding"))
+        return " ".join(part for part in parts if part != "-")
+
+
+def launched(architecture: str, kind: str) -> Iterator[Launched]:
+    log = (FOLDER / f"{architecture}.{kind}.log").read_text().splitlines()
+    for line in (FOLDER / f"{architecture}.{kind}.jsonl").read_text().splitlines():
+        case = json.loads(line)
+        rows = [json.loads(row) for row in log[slice(*case["launches"])]]
+        threads = [math.prod(row["grid"]) * math.prod(row["block"]) for row in rows]
+        # The others of a case clear a word or the like.
+        size, row = max(zip(threads, rows, strict=True), key=lambda pair: pair[0])
+        lines = tuple((int(number), count) for number, count in row.get("lines", {}).items())
+        yield Launched(case, row["entry"], size, row["counters"], lines)
+
+
+def row_of(architecture: str, small: Launched, large: Launched) -> Row:
+    case, entry, counters, elements = small.case, small.entry, small.counters, small.case["elements"]
+    if (small.name, entry) != (large.name, large.entry):
+        raise SystemExit(f"kernel-report: {small.name} runs {entry}, and {large.entry} where it is large")
     unit = unit_of(entry, architecture)
-    blocks = fitted(unit, entry, tuple((int(line), count) for line, count in launched["lines"].items()))
+    blocks = fitted(unit, entry, small.lines)
     per_element = 32 / elements
-    classes = {name: count * per_element for name, count in weigh(blocks).items()}
+    # What a thread does once is shared by more elements where there are more to a thread.
+    once = per_element * (large.threads / large.case["elements"]) / (small.threads / elements)
+    in_loops, outside = weigh(blocks, True), weigh(blocks, False)
+    classes = {name: in_loops[name] * per_element + outside[name] * once for name in model.NAMES}
     total = sum(classes.values())
-    in_loop = sum(block.weight * len(block.code) for block in blocks if block.in_loop) * per_element
-    costs = {
-        **dict.fromkeys(model.NAMES, 0.0),
-        **classes,
-        "issue": total,
-        "shared_passes": counters["shared_wavefronts"] * per_element,
-    }
+    costs = {**classes, "issue": total, "shared_passes": counters["shared_wavefronts"] * per_element}
     bytes_ = (case["read"] + case["written"]) / elements
     gpu = model.GPUS.get(architecture)
     predictions = {str(lanes): model.predict(gpu, costs, bytes_, lanes) for lanes in (64, 16)} if gpu else {}
@@ -125,7 +149,7 @@ def row_of(case: dict[str, Any], architecture: str, launched: dict[str, Any]) ->
     sectors = {kind: counters[f"global_{kind}_sectors"] for kind in ("load", "store")}
     ideal = {"load": case["read"] / 32, "store": case["written"] / 32}
     return Row(
-        case=" ".join(case[part] for part in ("verb", "format", "dtype", "rounding") if case[part] != "-"),
+        case=small.name,
         architecture=architecture,
         entry=entry,
         exempt=case["exempt"],
@@ -133,8 +157,9 @@ def row_of(case: dict[str, Any], architecture: str, launched: dict[str, Any]) ->
         shared_bytes=unit.shared_bytes[entry],
         spill_bytes=unit.spills[entry],
         ptx=counters["warp_instructions"] * per_element,
+        sass_small=sum(weigh(blocks).values()) * per_element,
         sass=total,
-        in_loop=in_loop,
+        in_loop=sum(in_loops.values()) * per_element,
         fitted=fits(blocks, counters),
         classes=classes,
         bytes=bytes_,
@@ -147,11 +172,11 @@ def row_of(case: dict[str, Any], architecture: str, launched: dict[str, Any]) ->
     )
 
 
-def weigh(blocks: list[sass.Block]) -> dict[str, float]:
-    """Executions of warps, by pipe."""
-    counts: defaultdict[str, float] = defaultdict(float)
+def weigh(blocks: list[sass.Block], in_loop: bool | None = None) -> dict[str, float]:
+    """Executions of warps by pipe: all, those inside loops or those outside."""
+    counts = dict.fromkeys(model.NAMES, 0.0)
     for block in blocks:
-        if block.weight:
+        if block.weight and in_loop in (None, block.in_loop):
             for instruction in block.code:
                 counts[model.class_of(instruction.name)] += block.weight
     return counts

@@ -21,6 +21,7 @@ ROW = measure.Row(
     shared_bytes=0,
     spill_bytes=0,
     ptx=16.0,
+    sass_small=18.0,
     sass=17.0,
     in_loop=15.0,
     fitted=True,
@@ -76,7 +77,7 @@ $__internal_0_$square:
 def executions(executed: dict[int, int]) -> dict[str, float]:
     blocks = sass.functions(LISTING)["kernel"]
     sass.fit(blocks, executed)
-    return dict(measure.weigh(blocks))
+    return measure.weigh(blocks)
 
 
 class Fit(unittest.TestCase):

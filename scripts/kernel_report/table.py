@@ -70,13 +70,14 @@ def missed(row: Row) -> list[str]:
 
 
 HEAD = (
-    f"{'case':<40} {'entry':<28} {'arch':>4} {'regs':>4} {'spill':>5} {'PTX':>6} {'SASS':>7} {'loop':>6} {'bytes':>5}"
-    f" {'load':>11} {'store':>11} {'ratio':>5} {'confl':>5} {'predicted':>9} limit"
+    f"{'case':<40} {'entry':<28} {'arch':>4} {'regs':>4} {'spill':>5} {'PTX':>6} {'SASS':>7} {'large':>6}"
+    f" {'loop':>6} {'bytes':>5} {'load':>11} {'store':>11} {'ratio':>5} {'confl':>5} {'predicted':>9} limit"
 )
 
 LEGEND = """
-PTX, SASS, loop: instructions an element, executed as PTX and as machine code, and of the latter those inside loops;
-~ where the fit does not give the loads and stores that were counted. bytes: an element, read and written.
+PTX, SASS, large, loop: instructions an element, executed as PTX and as machine code, the latter with as many elements
+to a thread as a large tensor has, and those inside loops; ~ where the fit does not give the loads and stores that
+were counted. bytes: an element, read and written.
 load, store: sectors a request / ideal. ratio: all sectors / ideal. confl: bank conflicts.
 predicted: predicted share of the memory floor by a pencil model (docs/kernels.md), not a measurement; two figures are
 for conversion units of 64 and 16 lanes. * misses a goal. exempt: not held to them."""
@@ -84,12 +85,12 @@ for conversion units of 64 and 16 lanes. * misses a goal. exempt: not held to th
 
 def row_text(row: Row) -> str:
     load, store = (f"{row.sectors[kind]:.1f}/{row.ideal_sectors[kind]:.1f}" for kind in ("load", "store"))
-    sass = f"{row.sass:.1f}" if row.fitted else f"~{row.sass:.1f}"
+    sass = f"{row.sass_small:.1f}" if row.fitted else f"~{row.sass_small:.1f}"
     notes = "exempt" if row.exempt else "*" if missed(row) else ""
     return (
         f"{row.case:<40} {row.entry.removeprefix('blockscale_'):<28} {row.architecture:>4} {row.registers:>4}"
-        f" {row.spill_bytes:>5} {row.ptx:>6.1f} {sass:>7} {row.in_loop:>6.1f} {row.bytes:>5.2f} {load:>11} {store:>11}"
-        f" {row.sector_ratio:>5.2f} {row.bank_conflicts:>5} {prediction_text(row)} {notes}"
+        f" {row.spill_bytes:>5} {row.ptx:>6.1f} {sass:>7} {row.sass:>6.1f} {row.in_loop:>6.1f} {row.bytes:>5.2f}"
+        f" {load:>11} {store:>11} {row.sector_ratio:>5.2f} {row.bank_conflicts:>5} {prediction_text(row)} {notes}"
     ).rstrip()
 
 
