@@ -193,7 +193,7 @@ def fits(blocks: list[sass.Block], counters: dict[str, int]) -> bool:
         for instruction in block.code:
             (perhaps if instruction.guarded else sure)[instruction.name] += block.weight
     expected = [
-        (["LDG"], ["LD"], counters["global_load_requests"]),
+        (["LDG", "LDGSTS"], ["LD"], counters["global_load_requests"]),
         (["STG"], ["ST"], counters["global_store_requests"]),
         (["LDS", "LDSM"], ["LD"], counters["shared_load_requests"]),
         (["STS", "STSM"], ["ST"], counters["shared_store_requests"]),

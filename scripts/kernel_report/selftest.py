@@ -175,6 +175,7 @@ class Check(unittest.TestCase):
             table.missed(dataclasses.replace(ROW, predicted=low, case="quantize nvfp4 bf16 stochastic")), []
         )
         self.assertEqual(table.missed(dataclasses.replace(ROW, bank_conflicts=1)), ["bank conflicts"])
+        self.assertEqual(table.missed(dataclasses.replace(ROW, classes={"local": 0.1})), ["local memory"])
 
 
 class Assembler(unittest.TestCase):

@@ -66,6 +66,8 @@ def missed(row: Row) -> list[str]:
         found.append(f"share below {aim}")
     if row.bank_conflicts:
         found.append("bank conflicts")
+    if row.classes.get("local"):
+        found.append("local memory")
     return found
 
 
