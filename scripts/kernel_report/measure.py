@@ -51,26 +51,23 @@ class Row:
     predicted: dict[str, model.Prediction]  # by lanes of the conversion unit
 
 
-def run(command: list[str], **environment: str) -> str:
+def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
     try:
-        result = subprocess.run(
-            command,
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        result = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
     except OSError as error:
         raise SystemExit(f"kernel-report: {' '.join(command)}: {error}") from error
     if result.returncode:
-        raise SystemExit(f"kernel-report: {' '.join(command)} failed:\n{result.stdout}")
-    return result.stdout
+        raise SystemExit(f"kernel-report: {' '.join(command)} failed:\n{result.stdout}{result.stderr}")
+    return result
+
+
+def printed(command: list[str]) -> str:
+    return run(command).stdout.strip()
 
 
 def launch(architectures: list[str]) -> None:
     """Builds, and runs every case on each architecture."""
-    cuda = run(["scripts/nvcc"]).strip()
+    cuda = printed(["scripts/nvcc"])
     build = {"CUDA_HOME": cuda, "NVCC": f"{cuda}/bin/nvcc", "BLOCKSCALE_REQUIRE_NVCC": "1"}
     run(["cargo", "build", "--quiet", "--package", "blockscale-emulator"], **build)
     run([*CASES_TEST, "--no-run"], **build)
@@ -238,31 +235,31 @@ def text_of(path: Path) -> str:
 
 @cache
 def tools() -> Path:
-    return Path(run(["scripts/sass-tools"]).strip()) / "bin"
+    return Path(printed(["scripts/sass-tools"])) / "bin"
 
 
 @cache
 def read_unit(ptx: Path) -> Unit:
     """Assembles the PTX that was executed once more with its line table: the same code."""
     shipped, lined = ptx.with_suffix(".cubin"), ptx.with_suffix(".lines.cubin")
-    ptxas = Path(run(["scripts/nvcc"]).strip()) / "bin" / "ptxas"
+    ptxas = Path(printed(["scripts/nvcc"])) / "bin" / "ptxas"
     architecture = ptx.suffixes[-2][1:]
     report = run(
         [str(ptxas), "-v", "-lineinfo", "--fmad", "false", f"-arch=sm_{architecture}", "-o", str(lined), str(ptx)]
     )
     plain, annotated = (
-        run([str(tools() / "nvdisasm"), *options, str(path)])
+        printed([str(tools() / "nvdisasm"), *options, str(path)])
         for options, path in ((["-c"], shipped), (["-c", "-gp"], lined))
     )
     if instructions(plain) != instructions(annotated):
         raise SystemExit(f"kernel-report: {ptx.name} assembled with its line table is not the code that is shipped")
-    usage = run([str(tools() / "cuobjdump"), "--dump-resource-usage", str(shipped)])
+    usage = printed([str(tools() / "cuobjdump"), "--dump-resource-usage", str(shipped)])
     resources = re.findall(r"Function (\S+):\s+REG:(\d+) STACK:\d+ SHARED:(\d+)", usage)
     return Unit(
         code=sass.functions(annotated),
         registers={name: int(registers) for name, registers, _ in resources},
         shared_bytes={name: int(shared) for name, _, shared in resources},
-        spills=spills(report),
+        spills=spills(report.stdout + report.stderr),
     )
 
 
