@@ -110,6 +110,22 @@ impl Quantize {
         (self.rounding, self.blocks)
     }
 
+    /// Whether a tensor of `shape` can be quantized so: all that [`run`](Self::run) would say of it
+    /// before it looks at the values.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run) but [`Error::WrongLength`].
+    ///
+    /// ```
+    /// # use blockscale::{Blocks, Quantize, format::Format, numerics::Profile};
+    /// let tiles = Quantize::new(Profile::default_for(Format::NVFP4)).blocks(Blocks::Tile);
+    /// assert!(tiles.check_shape(&[16, 32]).is_ok());
+    /// assert!(tiles.check_shape(&[32]).is_err());
+    /// ```
+    pub fn check_shape(&self, shape: &[usize]) -> Result<()> {
+        self.check(Extents::of(shape)?.elements(), shape).map(drop)
+    }
+
     /// Quantizes `x`, row-major, of `shape`.
     ///
     /// # Errors

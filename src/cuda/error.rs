@@ -47,6 +47,12 @@ pub enum CudaError {
         /// How much was asked for.
         bytes: usize,
     },
+    /// No context is current on the thread, where the caller has to choose one.
+    #[error(
+        "no CUDA context is current on this thread: call cuCtxSetCurrent, or anything of the CUDA \
+         runtime that needs a device, and try again"
+    )]
+    NoContext,
     /// Memory or a stream of another device.
     #[error("{what} belongs to device {given}, the call to device {expected}")]
     WrongDevice {

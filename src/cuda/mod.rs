@@ -12,6 +12,7 @@
 #![allow(unsafe_code)] // kernels take pointers; every block says why it may
 
 mod arguments;
+mod current;
 mod device;
 mod driver;
 mod error;
