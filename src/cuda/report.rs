@@ -75,6 +75,18 @@ pub fn report() -> Report {
     Report { toolkit, images: IMAGES, driver: driver() }
 }
 
+impl Report {
+    /// Whether the driver is of an older major release than the toolkit: it refuses every image,
+    /// with [`CudaError::DriverTooOld`].
+    pub fn driver_is_too_old(&self) -> bool {
+        let major = |release: &str| release.split('.').next().and_then(|n| n.parse::<u32>().ok());
+        match (&self.driver, self.toolkit.as_deref().and_then(major)) {
+            (Ok(driver), Some(toolkit)) => driver.version.0 < toolkit,
+            _ => false,
+        }
+    }
+}
+
 impl DeviceReport {
     /// For each operation, the image that would be loaded.
     ///
@@ -163,6 +175,21 @@ mod tests {
         for image in IMAGES {
             assert!(image.toolkit().is_some(), "{image:?}");
         }
+    }
+
+    #[test]
+    fn a_driver_of_an_older_release_is_noticed() {
+        let report = |toolkit: Option<&str>, version| Report {
+            toolkit: toolkit.map(str::to_owned),
+            images: &[],
+            driver: Ok(DriverReport { version, devices: vec![] }),
+        };
+        assert!(report(Some("13.0.88"), (12, 9)).driver_is_too_old());
+        assert!(!report(Some("13.5.37"), (13, 0)).driver_is_too_old());
+        assert!(!report(Some("13.0.88"), (14, 1)).driver_is_too_old());
+        assert!(!report(None, (12, 9)).driver_is_too_old());
+        let missing = Err(CudaError::NoDriver(String::new()));
+        assert!(!Report { driver: missing, ..report(Some("13.0.88"), (0, 0)) }.driver_is_too_old());
     }
 
     #[test]

@@ -41,6 +41,8 @@ struct Driver {
     found: bool,
     /// The newest CUDA that it supports.
     version: Option<String>,
+    /// Older than the toolkit: it refuses the kernels.
+    too_old: bool,
     error: Option<String>,
 }
 
@@ -94,15 +96,17 @@ fn cuda() -> Option<Cuda> {
         memory_bytes: device.memory,
         operations: device.choices().into_iter().map(operation).collect(),
     };
+    let too_old = found.driver_is_too_old();
     let (driver, devices) = match &found.driver {
         Ok(driver) => {
             let version = Some(format!("{}.{}", driver.version.0, driver.version.1));
             let devices = driver.devices.iter().map(device).collect();
-            (Driver { found: true, version, error: None }, devices)
+            (Driver { found: true, version, too_old, error: None }, devices)
         }
         Err(error) => {
             let found = !matches!(error, cuda::CudaError::NoDriver(_));
-            (Driver { found, version: None, error: Some(error.to_string()) }, Vec::new())
+            let error = Some(error.to_string());
+            (Driver { found, version: None, too_old, error }, Vec::new())
         }
     };
     let images = found.images.iter().map(image).collect();
@@ -154,6 +158,12 @@ impl fmt::Display for Cuda {
             (version, None) => {
                 writeln!(f, "driver: for CUDA {}", version.as_deref().unwrap_or("?"))?;
             }
+        }
+        if self.driver.too_old {
+            writeln!(
+                f,
+                "the driver is older than the kernels and refuses them: install a newer one"
+            )?;
         }
         if self.driver.error.is_none() && self.devices.is_empty() {
             writeln!(f, "devices: the driver sees none")?;
