@@ -14,8 +14,15 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const UNITS: [&str; 6] =
-    ["amax", "dequantize", "dequantize_blocks", "quantize", "quantize_blocks", "relayout"];
+const UNITS: [&str; 7] = [
+    "amax",
+    "dequantize",
+    "dequantize_blocks",
+    "quantize",
+    "quantize_blocks",
+    "quantize_grouped",
+    "relayout",
+];
 const ARCHITECTURES: &str = "80;90a;100a;103a;120a";
 
 /// Each product and quotient rounds once: no contraction, no flush to zero, no fast division.

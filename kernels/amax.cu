@@ -69,4 +69,19 @@ AMAX(f32, float)
 AMAX(bf16, __nv_bfloat16)
 AMAX(f16, __half)
 
-extern "C" __global__ void blockscale_amax_clear(uint32_t* amax) { *amax = 0; }
+namespace blockscale {
+
+struct ClearArguments {
+    uint32_t* amax;
+    uint64_t count;
+};
+
+}  // namespace blockscale
+
+extern "C" __global__ void __launch_bounds__(blockscale::kThreads)
+    blockscale_amax_clear(__grid_constant__ blockscale::ClearArguments const a) {
+    for (uint64_t at = uint64_t(blockIdx.x) * blockscale::kThreads + threadIdx.x; at < a.count;
+         at += uint64_t(gridDim.x) * blockscale::kThreads) {
+        a.amax[at] = 0;
+    }
+}

@@ -24,13 +24,14 @@ struct QuantizeArguments {
     uint32_t group;      // blocks along K that one thread takes, so that bytes are not shared
     float amax_value;
     uint32_t reserved;
+    uint32_t* status;  // gets findings, or null
     Draws draws;
 };
 
 // Tile `at` of all, counted along K first, and its neighbours where they share a byte of codes.
 template <typename T>
-__device__ __noinline__ void quantize_tile(Profile const& profile, TensorFactors const& tensor,
-                                           QuantizeArguments const& a, uint64_t at) {
+__device__ __noinline__ void quantize_at(Profile const& profile, TensorFactors const& tensor,
+                                         QuantizeArguments const& a, uint64_t at) {
     uint64_t groups = (a.scale_columns + a.group - 1) / a.group;
     uint64_t bands = (a.rows + a.tile_rows - 1) / a.tile_rows;
     uint64_t band = at / groups, batch = band / bands;
@@ -38,7 +39,6 @@ __device__ __noinline__ void quantize_tile(Profile const& profile, TensorFactors
     uint32_t rows = uint32_t(a.rows - first < a.tile_rows ? a.rows - first : a.tile_rows);
     T const* x = static_cast<T const*>(a.x) + batch * a.batch_stride + first * a.row_stride;
     uint64_t row = batch * a.rows + first;
-    bool nibbles = profile.element.bits == 4;
 
     for (uint32_t i = 0; i < a.group; ++i) {
         uint64_t column = (at % groups) * a.group + i, start = column * profile.block;
@@ -48,26 +48,9 @@ __device__ __noinline__ void quantize_tile(Profile const& profile, TensorFactors
             return r < rows && i < used ? widen(x[r * a.row_stride + start + i]) : 0.0f;
         };
         Tile<decltype(load)> tile{load, a.tile_rows, profile.block};
-        BlockScale scale = tile_scale(profile, tensor, tile);
-        for (uint32_t r = 0; r < rows; ++r) {
-            a.scales[(row + r) * a.scale_columns + column] = uint8_t(scale.code);
-            uint8_t* codes = a.codes + (row + r) * a.code_stride;
-            for (uint32_t i = 0; i < used; ++i) {
-                uint64_t k = start + i;
-                uint32_t code = 0;
-                if (!scale.dead) {
-                    Round round = round_at(a.draws, profile.ties, row + r, k);
-                    code = element_code(profile, tensor, scale, load(r, i), round);
-                }
-                if (!nibbles) {
-                    codes[k] = uint8_t(code);
-                } else if (k % 2 == 0) {
-                    codes[k / 2] = uint8_t(code);
-                } else {
-                    codes[k / 2] |= uint8_t(code << 4);
-                }
-            }
-        }
+        TileOutput to{a.codes + row * a.code_stride, a.code_stride, row, start, a.status};
+        uint32_t scale = quantize_tile(profile, tensor, a.draws, tile, rows, used, to);
+        for (uint32_t r = 0; r < rows; ++r) a.scales[(row + r) * a.scale_columns + column] = uint8_t(scale);
     }
 }
 
@@ -79,7 +62,7 @@ __device__ inline void quantize(Profile const& profile, QuantizeArguments const&
     uint64_t work = a.batches * ((a.rows + a.tile_rows - 1) / a.tile_rows) * groups;
     for (uint64_t at = uint64_t(blockIdx.x) * blockDim.x + threadIdx.x; at < work;
          at += uint64_t(gridDim.x) * blockDim.x) {
-        quantize_tile<T>(profile, tensor, a, at);
+        quantize_at<T>(profile, tensor, a, at);
     }
 }
 
@@ -107,7 +90,7 @@ __device__ inline void quantize_marked(Profile const& profile, QuantizeArguments
         if (marks == 0) continue;
         TensorFactors tensor = tensor_factors(profile, a.amax ? *a.amax : a.amax_value);
         for (; marks != 0; marks &= marks - 1) {
-            quantize_tile<T>(profile, tensor, a, at + (__ffs(int(marks)) - 1));
+            quantize_at<T>(profile, tensor, a, at + (__ffs(int(marks)) - 1));
         }
     }
 }

@@ -2,9 +2,15 @@
 //! driver, on the emulator where `scripts/test` puts one in its place.
 #![cfg(feature = "cuda")]
 
-use blockscale::cuda::{CudaError, Device, DeviceReal, IMAGES};
+use blockscale::cuda::raw::{WORKSPACE, grouped_scale_rows, status};
+use blockscale::cuda::{
+    CudaError, Device, DeviceReal, GroupRows, GroupedMut, IMAGES, QuantizedMut, TensorAmax,
+    part_bytes,
+};
 use blockscale::format::Format;
-use blockscale::layout::{Linear, Tiled8x4, Tiled128x4};
+use blockscale::layout::{
+    Bytes, Dense, Linear, Raw, ScaleLayout, SplitHalves, Tiled8x4, Tiled128x4,
+};
 use blockscale::numerics::{DrawBits, Profile, Rounding, Stochastic, TensorScale, philox4x32_10};
 use blockscale::{Backend, Blocks, Quantize, QuantizedTensor, Real};
 use half::{bf16, f16};
@@ -263,6 +269,204 @@ fn any_bytes_decode_as_the_reference_decodes_them() {
         }
     }
     println!("{compared} bytes of any codes compared");
+}
+
+/// Every launch shape gives the same bytes: one block of threads that walks everything, a few, many.
+#[test]
+fn launch_shapes_change_nothing() {
+    let Some(device) = device() else { return };
+    let cases = [
+        (Format::NVFP4, "transformer-engine"),
+        (Format::NVFP4, "compressed-tensors"),
+        (Format::NVINT4, "four-over-six"),
+        (Format::MXFP4, "rceil"),
+        (Format::MXFP8_E4M3, "rceil"),
+        (Format::MXINT8, "ceil"),
+    ];
+    for most in [1, 3, 1 << 20] {
+        let device = device.with_most_blocks(most);
+        for (format, profile) in cases {
+            for rounding in roundings() {
+                let quantize = Quantize::new(Profile::named(format, profile).unwrap());
+                let quantize = quantize.rounding(rounding).tensor_amax(900.0);
+                compare_values::<f32>(&device, &quantize, &[90, 224], block_values(90 * 224, most));
+                compare_values::<bf16>(&device, &quantize, &[9, 80], block_values(9 * 80, most));
+            }
+        }
+        let x: Vec<f16> = values(40_000, 8, false);
+        let nvfp4 = Profile::default_for(Format::NVFP4);
+        let amax = device.amax(&nvfp4, &device.upload(&x).unwrap(), &[40_000]).unwrap();
+        assert_eq!(device.stream().clone_dtoh(&amax).unwrap(), [blockscale::amax(&x)]);
+    }
+}
+
+/// Groups of rows, linear and tiled, against the reference run on each group alone.
+fn grouped<L: ScaleLayout, T: DeviceReal>(device: &Device, profile: Profile, rounding: Rounding) {
+    const K: usize = 80;
+    const ROWS: usize = 300;
+    let x: Vec<T> = values(ROWS * K, 12, false);
+    // The last two change between the calls: sizes are read on the device.
+    let sizes: [[(u32, u32); 5]; 3] = [
+        [(0, 1), (1, 0), (1, 130), (140, 0), (140, 160)],
+        [(0, 0), (0, 0), (7, 128), (135, 1), (136, 0)],
+        // Beyond the rows: left out, and told.
+        [(0, 299), (299, 0), (299, 0), (299, 5), (u32::MAX, 7)],
+    ];
+    let format = profile.format();
+    let columns = format.scales_per_row(K);
+    let padded = if L::TILE == 0 { columns } else { columns.next_multiple_of(4) };
+    let scale_rows = grouped_scale_rows(ROWS, 5, L::TILE).unwrap();
+    let row_bytes = part_bytes(&profile, &[1, K]).unwrap().0;
+    let x_on_device = device.upload(&x).unwrap();
+    for (call, groups) in sizes.into_iter().enumerate() {
+        let (firsts, counts): (Vec<u32>, Vec<u32>) = groups.into_iter().unzip();
+        let (firsts_on, counts_on) =
+            (device.upload(&firsts[..]).unwrap(), device.upload(&counts[..]).unwrap());
+        let mut codes = device.upload(&vec![0xa5u8; ROWS * row_bytes]).unwrap();
+        let mut scales = device.upload(&vec![0xa5u8; scale_rows * padded]).unwrap();
+        let mut rows = device.upload(&[0u32; 6]).unwrap();
+        let mut tensor_scales = device.upload(&[0f32; 5]).unwrap();
+        let mut status = device.upload(&[0u32]).unwrap();
+        let mut workspace = device.upload(&[0xa5u8; WORKSPACE]).unwrap();
+        let given = [3.0f32, 0.5, 1e30, 700.0, 7.0];
+        let given_on = device.upload(&given).unwrap();
+        let quantize = Quantize::new(profile).rounding(rounding);
+        let amax = match call {
+            1 => TensorAmax::DeviceArray(&given_on),
+            _ => TensorAmax::Computed(&mut workspace),
+        };
+        let to = GroupedMut {
+            codes: &mut codes,
+            scales: &mut scales,
+            scale_rows: &mut rows,
+            tensor_scales: profile.tensor_scale_name().map(|_| &mut tensor_scales as _),
+            status: Some(&mut status),
+        };
+        let groups_on = GroupRows { first_rows: &firsts_on, counts: &counts_on };
+        device
+            .quantize_grouped_into::<L, T>(&quantize, &x_on_device, &[ROWS, K], groups_on, amax, to)
+            .unwrap();
+        let read = |bytes| device.stream().clone_dtoh(bytes).unwrap();
+        let (codes, scales) = (read(&codes), read(&scales));
+        let rows = device.stream().clone_dtoh(&rows).unwrap();
+        let tensor_scales = device.stream().clone_dtoh(&tensor_scales).unwrap();
+        let told = device.stream().clone_dtoh(&status).unwrap()[0];
+        assert_eq!(told, if call == 2 { status::GROUP_BEYOND_ROWS } else { 0 });
+        let mut written = vec![false; ROWS];
+        for (g, (first, count)) in groups.into_iter().enumerate() {
+            let case = format!("{format} {profile} call {call} group {g} tile {}", L::TILE);
+            let first = (first as usize).min(ROWS);
+            let count = (count as usize).min(ROWS - first);
+            let x = &x[first * K..][..count * K];
+            let rounding = match rounding {
+                Rounding::Stochastic(draws) => {
+                    Rounding::Stochastic(draws.with_offset(first as u64, 0))
+                }
+                nearest => nearest,
+            };
+            let mut quantize = quantize.rounding(rounding).backend(Backend::Reference);
+            if call == 1 {
+                quantize = quantize.tensor_amax(given[g]);
+            }
+            let expected = quantize.run(x, &[count, K]).unwrap();
+            let found = &codes[first * row_bytes..][..count * row_bytes];
+            assert_eq!(found, expected.codes().as_bytes(), "{case}: codes");
+            written[first..first + count].fill(true);
+            if let Some(stored) = expected.tensor_scale() {
+                assert_eq!(tensor_scales[g].to_bits(), stored.value().to_bits(), "{case}");
+            }
+            let expected = expected.scales().relayout::<L>().unwrap();
+            let begin = match L::TILE {
+                0 => first,
+                _ => rows[g] as usize,
+            };
+            let found = &scales[begin * padded..][..expected.as_bytes().len()];
+            assert_eq!(found, expected.as_bytes(), "{case}: scales");
+            let taken = if L::TILE == 0 { count } else { count.next_multiple_of(128) };
+            assert_eq!((rows[g + 1] - rows[g]) as usize, taken, "{case}");
+        }
+        for (row, _) in written.iter().enumerate().filter(|(_, written)| !**written) {
+            let row = &codes[row * row_bytes..][..row_bytes];
+            assert!(row.iter().all(|byte| *byte == 0xa5), "a row of no group was written");
+        }
+    }
+}
+
+#[test]
+fn groups_give_the_bytes_of_each_alone() {
+    let Some(device) = device() else { return };
+    for (format, profile) in [
+        (Format::NVFP4, "transformer-engine"),
+        (Format::NVFP4, "four-over-six-mse"),
+        (Format::NVFP4, "torchao+nonfinite=drop"),
+        (Format::MXFP8_E4M3, "rceil"),
+        (Format::MXFP4, "ocp"),
+    ] {
+        let profile = Profile::parse(format, profile).unwrap();
+        let stochastic = roundings()[1];
+        grouped::<Linear, f32>(&device, profile, Rounding::Nearest);
+        grouped::<Tiled128x4, bf16>(&device, profile, Rounding::Nearest);
+        grouped::<Tiled128x4, f16>(&device, profile, stochastic);
+    }
+}
+
+#[test]
+fn findings_go_to_the_status_word() {
+    let Some(device) = device() else { return };
+    let finds = |profile: Profile, x: &[f32]| {
+        let x_on = device.upload(x).unwrap();
+        let bytes = part_bytes(&profile, &[1, x.len()]).unwrap();
+        let mut codes = device.upload(&vec![0u8; bytes.0]).unwrap();
+        let mut scales = device.upload(&vec![0u8; bytes.1]).unwrap();
+        let mut tensor_scale = device.upload(&[0f32]).unwrap();
+        let mut status = device.upload(&[0x80u32]).unwrap();
+        let to = QuantizedMut {
+            codes: &mut codes,
+            scales: &mut scales,
+            tensor_scale: profile.tensor_scale_name().map(|_| &mut tensor_scale as _),
+            status: Some(&mut status),
+        };
+        let quantize = Quantize::new(profile).tensor_amax(6.0);
+        device.quantize_into(&quantize, &x_on, &[1, x.len()], TensorAmax::Given, to).unwrap();
+        // Other bits stay.
+        device.stream().clone_dtoh(&status).unwrap()[0] ^ 0x80
+    };
+    for profile in Format::NAMED.iter().flat_map(|(_, format)| Profile::all(*format)) {
+        // 66 elements end within a block: the kernel for whole blocks does not take them.
+        for len in [64, 66] {
+            let mut x = vec![1.0f32; len];
+            assert_eq!(finds(profile, &x), 0, "{profile}");
+            x[40] = f32::NEG_INFINITY;
+            assert_eq!(finds(profile, &x), status::INF, "{profile}");
+            x[3] = f32::NAN;
+            assert_eq!(finds(profile, &x), status::INF | status::NAN, "{profile}");
+        }
+    }
+}
+
+#[test]
+fn codes_are_packed_as_on_the_host() {
+    let Some(device) = device() else { return };
+    let formats = ["mxfp4", "mxfp6-e2m3", "mxfp8-e4m3", "mxint6", "e2m1x7:e8m0", "int5/8x24:e8m0"];
+    for format in formats {
+        let profile = Profile::default_for(format.parse().unwrap());
+        for shape in [&[3usize, 64][..], &[5, 37], &[0, 32], &[2, 2, 96]] {
+            let x: Vec<f32> = values(shape.iter().product(), 3, false);
+            let q = Quantize::new(profile).run(&x, shape).unwrap();
+            let on_device = device.upload_tensor(&q).unwrap();
+            let bytes = on_device.codes_in::<Bytes>().unwrap().download().unwrap();
+            assert_eq!(bytes, q.codes().relayout().unwrap(), "{format} {shape:?}");
+            let dense = on_device.codes_in::<Dense>().unwrap().download().unwrap();
+            assert_eq!(dense, q.codes().relayout().unwrap(), "{format} {shape:?}");
+            let raw = on_device.codes_in::<Raw>().unwrap().download().unwrap();
+            assert_eq!(raw.as_bytes(), q.codes().as_bytes(), "{format} {shape:?}");
+            match (on_device.codes_in::<SplitHalves>(), q.codes().relayout::<SplitHalves>()) {
+                (Ok(got), Ok(expected)) => assert_eq!(got.download().unwrap(), expected),
+                (Err(CudaError::Argument(got)), Err(expected)) => assert_eq!(got, expected),
+                other => panic!("{format} {shape:?}: {other:?}"),
+            }
+        }
+    }
 }
 
 #[test]

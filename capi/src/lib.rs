@@ -13,7 +13,7 @@ pub use arguments::{
 pub use status::Status;
 
 use arguments::{dtype, input, part, profile, reference, rounding, shape};
-use blockscale::cuda::raw::{self, Amax, Kernels};
+use blockscale::cuda::raw::{self, Amax, Kernels, Output};
 use blockscale::cuda::{CudaError, part_bytes};
 use blockscale::{Blocks, Error, Quantize};
 use status::{Failure, guarded};
@@ -199,9 +199,12 @@ pub unsafe extern "C" fn blockscale_quantize(
                 blocks,
                 x,
                 amax,
-                a.codes,
-                a.scales,
-                a.tensor_scale,
+                Output {
+                    codes: a.codes,
+                    scales: a.scales,
+                    tensor_scale: a.tensor_scale,
+                    status: 0,
+                },
                 stream.cast(),
             )?)
         }

@@ -86,4 +86,46 @@ __device__ inline BlockScale tile_scale(Profile const& profile, TensorFactors co
     return closer ? four : six;
 }
 
+// What a status word says of a block (src/cuda/raw/mod.rs: status).
+constexpr uint32_t kStatusNan = 1, kStatusInf = 2, kStatusGroupBeyondRows = 4;
+
+// Where the codes of a tile's rows go, and what they are drawn by.
+struct TileOutput {
+    uint8_t* codes;        // of the first row
+    uint64_t code_stride;  // bytes
+    uint64_t row, k;       // of the first element in the tensor
+    uint32_t* status;      // or null
+};
+
+// Quantizes a tile of `rows` x `used` values within what `tile` loads; returns its scale. Two tiles
+// whose codes share a byte are done one after the other by one thread.
+template <typename Load>
+__device__ inline uint32_t quantize_tile(Profile const& profile, TensorFactors const& tensor, Draws const& draws,
+                                         Tile<Load> const& tile, uint32_t rows, uint32_t used,
+                                         TileOutput const& to) {
+    BlockScale scale = tile_scale(profile, tensor, tile);
+    uint32_t findings = 0;
+    for (uint32_t r = 0; r < rows; ++r) {
+        uint8_t* codes = to.codes + r * to.code_stride;
+        for (uint32_t i = 0; i < used; ++i) {
+            uint64_t k = to.k + i;
+            float x = tile.load(r, i);
+            if (!is_finite(x)) findings |= is_nan(x) ? kStatusNan : kStatusInf;
+            uint32_t code = 0;
+            if (!scale.dead) {
+                code = element_code(profile, tensor, scale, x, round_at(draws, profile.ties, to.row + r, k));
+            }
+            if (profile.element.bits != 4) {
+                codes[k] = uint8_t(code);
+            } else if (k % 2 == 0) {
+                codes[k / 2] = uint8_t(code);
+            } else {
+                codes[k / 2] |= uint8_t(code << 4);
+            }
+        }
+    }
+    if (to.status && findings) atomicOr(to.status, findings);
+    return scale.code;
+}
+
 }  // namespace blockscale

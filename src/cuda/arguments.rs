@@ -163,7 +163,56 @@ pub(super) struct QuantizeArguments {
     pub group: u32,
     pub amax_value: f32,
     pub reserved: u32,
+    pub status: DevicePointer,
     pub draws: Draws,
+}
+
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(super) struct GroupedArguments {
+    pub x: DevicePointer,
+    pub codes: DevicePointer,
+    pub scales: DevicePointer,
+    pub amax: DevicePointer,
+    pub tensor_scales: DevicePointer,
+    pub first_rows: DevicePointer,
+    pub counts: DevicePointer,
+    pub scale_rows: DevicePointer,
+    pub status: DevicePointer,
+    pub rows: u64,
+    pub k: u64,
+    pub row_stride: u64,
+    pub code_stride: u64,
+    pub scale_columns: u64,
+    pub groups: u32,
+    pub tile: u32,
+    pub amax_stride: u32,
+    pub amax_value: f32,
+    pub drop: u32,
+    pub reserved: u32,
+    pub draws: Draws,
+}
+
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(super) struct ClearArguments {
+    pub amax: DevicePointer,
+    pub count: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(super) struct RelayoutCodesArguments {
+    pub from: DevicePointer,
+    pub to: DevicePointer,
+    pub rows: u64,
+    pub k: u64,
+    pub from_bytes: u64,
+    pub to_bytes: u64,
+    pub bits: u32,
+    pub block: u32,
+    pub from_packing: u32,
+    pub to_packing: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -243,6 +292,7 @@ mod tests {
             checked += 1;
         }
         assert_eq!(checked, 11);
+        assert_eq!(size_of::<GroupedArguments>(), 168);
         assert_eq!(size_of::<DeviceProfile>(), 2 * 40 + 17 * 4);
     }
 }

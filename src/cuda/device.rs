@@ -2,7 +2,7 @@
 
 use super::driver::require_driver;
 use super::memory::{Buffers, check_length, is_capturing, no_capture};
-use super::raw::{Amax, Dtype, Kernels, WORKSPACE};
+use super::raw::{Amax, Dtype, Kernels, Output, WORKSPACE};
 use super::report::device_count;
 use super::{
     CudaError, DeviceInput, DeviceOutput, DeviceTensor, Image, QuantizedMut, QuantizedRef, Strided,
@@ -113,14 +113,23 @@ impl Device {
         &self.stream
     }
 
+    /// The same device, whose kernels run in at most that many blocks of threads (at least one): what
+    /// is left of it is free for other work. The bytes do not depend on it.
+    #[must_use]
+    pub fn with_most_blocks(&self, most_blocks: u32) -> Self {
+        let kernels = Arc::new(self.kernels.with_most_blocks(most_blocks));
+        Self { stream: self.stream.clone(), kernels }
+    }
+
     pub(super) fn kernels(&self) -> &Kernels {
         &self.kernels
     }
 
     /// The image of each unit that was chosen for this device.
     pub fn images(&self) -> Vec<&'static Image> {
-        let units =
-            ["amax", "dequantize", "dequantize_blocks", "quantize", "quantize_blocks", "relayout"];
+        let mut units: Vec<_> = super::IMAGES.iter().map(|image| image.unit).collect();
+        units.sort_unstable();
+        units.dedup();
         let capability = self.kernels.capability();
         units.iter().filter_map(|unit| super::image_for(unit, capability)).collect()
     }
@@ -340,7 +349,7 @@ impl Device {
     /// let device = Device::new(0)?;
     /// let x = device.upload(&[0.5f32; 64])?;
     /// let (mut codes, mut scales) = (device.upload(&[0u8; 32])?, device.upload(&[0u8; 2])?);
-    /// let to = QuantizedMut { codes: &mut codes, scales: &mut scales, tensor_scale: None };
+    /// let to = QuantizedMut { codes: &mut codes, scales: &mut scales, tensor_scale: None, status: None };
     /// let quantize = Quantize::new(Profile::default_for(Format::MXFP4));
     /// device.quantize_into(&quantize, &x, &[2, 32], TensorAmax::Given, to)?;
     /// # Ok::<(), blockscale::cuda::CudaError>(())
@@ -367,7 +376,9 @@ impl Device {
         let x = buffers.read::<T>("x", x, used)?;
         let amax = match amax {
             TensorAmax::Given => Amax::Host(quantize.given_amax().unwrap_or(0.0)),
-            TensorAmax::Device(amax) => Amax::Device(buffers.read("the tensor amax", amax, 1)?),
+            TensorAmax::Device(amax) | TensorAmax::DeviceArray(amax) => {
+                Amax::Device(buffers.read("the tensor amax", amax, 1)?)
+            }
             TensorAmax::Computed(workspace) => {
                 Amax::Compute { workspace: buffers.write("the workspace", workspace, WORKSPACE)? }
             }
@@ -378,23 +389,19 @@ impl Device {
             Some(scale) => buffers.write("the tensor scale", scale, 1)?,
             None => 0,
         };
+        let status = match to.status {
+            Some(status) => {
+                check_length("the status word", status.len(), "values", &[1], 1)?;
+                buffers.write("the status word", status, 1)?
+            }
+            None => 0,
+        };
+        let to = Output { codes, scales, tensor_scale, status };
         buffers.ready()?;
         let (input, stream) = (shape.at(x, T::DTYPE), self.stream.cu_stream());
         // SAFETY: `buffers` holds all of them, live, distinct, on this device and as long as was
         // checked.
-        unsafe {
-            self.kernels.quantize(
-                profile,
-                rounding,
-                blocks,
-                input,
-                amax,
-                codes,
-                scales,
-                tensor_scale,
-                stream,
-            )
-        }
+        unsafe { self.kernels.quantize(profile, rounding, blocks, input, amax, to, stream) }
     }
 
     /// Decodes a quantized tensor of the caller's into memory of the caller's; allocates nothing.
@@ -499,7 +506,7 @@ fn check_amax(quantize: &Quantize, amax: &TensorAmax<'_>) -> Result<()> {
         (_, Some(host)) => {
             ("the tensor amax", format!("{host} and on the device"), "one of the two")
         }
-        (TensorAmax::Device(amax), None) => {
+        (TensorAmax::Device(amax) | TensorAmax::DeviceArray(amax), None) => {
             return one_f32("the length of the tensor amax", amax.len());
         }
         (TensorAmax::Computed(workspace), None) => match workspace.len() {

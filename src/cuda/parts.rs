@@ -11,6 +11,8 @@ pub enum TensorAmax<'a> {
     Given,
     /// One f32 of the device, read when the stream comes to it.
     Device(&'a dyn DeviceInput<f32>),
+    /// One f32 a group, for [grouped](super::Device::quantize_grouped_into) calls only.
+    DeviceArray(&'a dyn DeviceInput<f32>),
     /// Computed from the input, in a workspace of [`WORKSPACE`](super::raw::WORKSPACE) bytes or
     /// more, aligned to 256 bytes. Its contents do not matter.
     Computed(&'a mut dyn DeviceOutput<u8>),
@@ -39,6 +41,9 @@ pub struct QuantizedMut<'a> {
     pub scales: &'a mut dyn DeviceOutput<u8>,
     /// One f32 where the profile stores a tensor scale, and nowhere else.
     pub tensor_scale: Option<&'a mut dyn DeviceOutput<f32>>,
+    /// One word that gets the bits of [`status`](super::raw::status): NaN or Inf found. It is only
+    /// added to.
+    pub status: Option<&'a mut dyn DeviceOutput<u32>>,
 }
 
 impl fmt::Debug for TensorAmax<'_> {
@@ -46,6 +51,7 @@ impl fmt::Debug for TensorAmax<'_> {
         f.write_str(match self {
             Self::Given => "Given",
             Self::Device(_) => "Device",
+            Self::DeviceArray(_) => "DeviceArray",
             Self::Computed(_) => "Computed",
         })
     }

@@ -2,11 +2,12 @@
 
 use super::device::sizes;
 use super::memory::{Buffers, downloaded};
+use super::raw::CodeShape;
 use super::{
     CudaError, Device, DeviceInput, DeviceOutput, DeviceReal, QuantizedMut, QuantizedRef, Strided,
     TensorAmax,
 };
-use crate::layout::{self, ScaleLayout, Scales};
+use crate::layout::{self, CodeLayout, Codes, Packing, Raw, ScaleLayout, Scales};
 use crate::numerics::{Profile, TensorScale};
 use crate::shape::Extents;
 use crate::{Blocks, Error, Quantize, QuantizedTensor, tensor};
@@ -138,6 +139,7 @@ impl DeviceTensor {
         QuantizedMut {
             codes: &mut self.codes,
             scales: &mut self.scales,
+            status: None,
             tensor_scale: self.tensor_scale.as_mut().map(|scale| scale as _),
         }
     }
@@ -211,6 +213,33 @@ impl DeviceTensor {
             unsafe { device.kernels().relayout_scales(batches, rows, columns, from, to, stream)? };
         }
         Ok(DeviceScales { bytes, batches, rows, columns, layout: PhantomData })
+    }
+
+    /// The codes in another packing, on the device.
+    ///
+    /// # Errors
+    /// [`CudaError::Argument`] where the packing does not take them (split halves need 4 bits and
+    /// whole blocks), [`CudaError::OutOfMemory`], [`CudaError::Driver`].
+    pub fn codes_in<L: CodeLayout>(&self) -> Result<DeviceCodes<L>> {
+        let (device, extents) = (&self.device, self.extents()?);
+        let (element, block) = (self.profile.format().element(), self.profile.format().block());
+        let (rows, k, bits) = (extents.all_rows(), extents.k, element.bits());
+        let len = rows * L::row_bytes(k, bits, block)?;
+        let mut bytes = device.allocate::<u8>(len)?;
+        {
+            let mut buffers = Buffers::new(device.stream())?;
+            let held = rows * Raw::row_bytes(k, bits, block)?;
+            let from = buffers.read("the codes", &self.codes, held)?;
+            let to = buffers.write("the new codes", &mut bytes, len)?;
+            buffers.ready()?;
+            let ((from, to), stream) =
+                (((from, Raw::packing(bits)), (to, L::packing(bits))), device.stream().cu_stream());
+            let shape = CodeShape { rows, k, bits, block };
+            // SAFETY: `buffers` holds both, live, distinct, on this device and of the sizes of
+            // their packings.
+            unsafe { device.kernels().relayout_codes(shape, from, to, stream)? };
+        }
+        Ok(DeviceCodes { bytes, rows, k, bits, block, layout: PhantomData })
     }
 
     fn extents(&self) -> Result<Extents> {
@@ -312,6 +341,34 @@ impl Download {
         let stored = self.tensor_scale.as_ref().map(|scale| scale.as_slice()).transpose();
         let stored = stored.map_err(&failed)?.map(|scale| scale[0]);
         Ok((self.tensor.on_host(codes, scales, stored)?, self.tensor))
+    }
+}
+
+/// Codes in device memory in packing `L`.
+#[derive(Debug)]
+pub struct DeviceCodes<L> {
+    bytes: CudaSlice<u8>,
+    rows: usize,
+    k: usize,
+    bits: u8,
+    block: usize,
+    layout: PhantomData<L>,
+}
+
+impl<L: CodeLayout> DeviceCodes<L> {
+    /// The codes as they lie.
+    pub fn bytes(&self) -> &CudaSlice<u8> {
+        &self.bytes
+    }
+
+    /// Copies the codes to the host, waiting for them.
+    ///
+    /// # Errors
+    /// [`CudaError::InCapture`], [`CudaError::Driver`].
+    pub fn download(&self) -> Result<Codes<L>> {
+        let mut bytes = downloaded(&self.bytes, self.bytes.stream())?;
+        bytes.truncate(self.rows * L::row_bytes(self.k, self.bits, self.block)?);
+        Ok(Codes::new(bytes, self.rows, self.k, self.bits, self.block)?)
     }
 }
 

@@ -15,6 +15,9 @@ pub trait CodeLayout: Packing + Copy + fmt::Debug + 'static {
 /// The packing itself, kept from callers: it trusts the lengths that it is given.
 mod sealed {
     pub trait Packing {
+        /// The packing of codes of `bits` bits.
+        fn packing(bits: u8) -> super::CodePacking;
+
         /// Bytes of a row of `k` codes of `bits` bits in blocks of `block`.
         fn row_bytes(k: usize, bits: u8, block: usize) -> crate::Result<usize>;
 
@@ -26,6 +29,18 @@ mod sealed {
     }
 }
 pub(crate) use sealed::Packing;
+
+/// A packing as a value, where the type is known at run time only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum CodePacking {
+    /// [`Bytes`].
+    Bytes,
+    /// [`Dense`]; [`Raw`] is this with 4 bits, and [`Bytes`] otherwise.
+    Dense,
+    /// [`SplitHalves`].
+    SplitHalves,
+}
 
 /// One code a byte, in its low bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +73,9 @@ impl CodeLayout for Bytes {
 }
 
 impl Packing for Bytes {
+    fn packing(_bits: u8) -> CodePacking {
+        CodePacking::Bytes
+    }
     fn row_bytes(k: usize, _bits: u8, _block: usize) -> Result<usize> {
         Ok(k)
     }
@@ -74,6 +92,9 @@ impl CodeLayout for Dense {
 }
 
 impl Packing for Dense {
+    fn packing(_bits: u8) -> CodePacking {
+        CodePacking::Dense
+    }
     fn row_bytes(k: usize, bits: u8, _block: usize) -> Result<usize> {
         // In two parts: k · bits need not fit.
         let bits = usize::from(bits);
@@ -107,6 +128,9 @@ impl CodeLayout for Raw {
 }
 
 impl Packing for Raw {
+    fn packing(bits: u8) -> CodePacking {
+        if bits == 4 { CodePacking::Dense } else { CodePacking::Bytes }
+    }
     fn row_bytes(k: usize, bits: u8, block: usize) -> Result<usize> {
         match bits {
             4 => Dense::row_bytes(k, bits, block),
@@ -132,6 +156,9 @@ impl CodeLayout for SplitHalves {
 }
 
 impl Packing for SplitHalves {
+    fn packing(_bits: u8) -> CodePacking {
+        CodePacking::SplitHalves
+    }
     fn row_bytes(k: usize, bits: u8, block: usize) -> Result<usize> {
         if bits != 4 || !block.is_multiple_of(2) || !k.is_multiple_of(block) {
             return Err(Error::InvalidShape {
@@ -317,6 +344,13 @@ mod tests {
     fn dense_bit(row: &[u8], bits: u8, k: usize, bit: usize) -> bool {
         let at = k * usize::from(bits) + bit;
         row[at / 8] >> (at % 8) & 1 == 1
+    }
+
+    #[test]
+    fn packings_are_told_at_run_time() {
+        assert_eq!([Raw::packing(4), Raw::packing(6)], [CodePacking::Dense, CodePacking::Bytes]);
+        let fixed = [Bytes::packing(4), Dense::packing(8), SplitHalves::packing(4)];
+        assert_eq!(fixed, [CodePacking::Bytes, CodePacking::Dense, CodePacking::SplitHalves]);
     }
 
     #[test]

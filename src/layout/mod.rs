@@ -7,7 +7,7 @@ mod codes;
 mod scales;
 
 pub(crate) use codes::Packing;
-pub use codes::{Bytes, CodeLayout, Codes, Dense, Raw, SplitHalves};
+pub use codes::{Bytes, CodeLayout, CodePacking, Codes, Dense, Raw, SplitHalves};
 #[cfg(feature = "cuda")]
 pub(crate) use scales::length;
 pub use scales::{Linear, ScaleLayout, Scales, Tiled, Tiled8x4, Tiled128x4};

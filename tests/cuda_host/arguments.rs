@@ -80,6 +80,7 @@ fn with_lengths(device: &Device, [codes, scales, tensor_scale, x]: [usize; 4]) -
         codes: &mut codes,
         scales: &mut scales,
         tensor_scale: Some(&mut tensor_scale),
+        status: None,
     };
     let x = device.upload(&vec![0.0f32; x]).unwrap();
     let quantize = nvfp4().tensor_amax(1.0);
@@ -176,6 +177,7 @@ fn buffers_that_share_bytes_are_refused() {
                 codes: &mut codes,
                 scales: &mut scales,
                 tensor_scale: Some(&mut scale),
+                status: None,
             };
             device.quantize_into(&quantize, &x, &SHAPE, TensorAmax::Device(&amax), to)
         }

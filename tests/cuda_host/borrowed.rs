@@ -54,6 +54,7 @@ fn borrowed_memory_is_read_and_written() {
                 codes: &mut codes,
                 scales: &mut scales,
                 tensor_scale: stored.map(|_| &mut scale as _),
+                status: None,
             };
             let amax = match stored {
                 Some(_) => TensorAmax::Computed(&mut workspace),

@@ -112,7 +112,12 @@ fn events_and_captures_do_not_go_together() {
             let x = device.borrow::<f32>(pointers.0, 336).unwrap();
             let mut codes = device.borrow_mut::<u8>(pointers.1, code_bytes).unwrap();
             let mut scales = device.borrow_mut::<u8>(pointers.2, scale_bytes).unwrap();
-            let to = QuantizedMut { codes: &mut codes, scales: &mut scales, tensor_scale: None };
+            let to = QuantizedMut {
+                codes: &mut codes,
+                scales: &mut scales,
+                tensor_scale: None,
+                status: None,
+            };
             device.quantize_into(&quantize, &x, &SHAPE, TensorAmax::Given, to).unwrap();
         }
     });

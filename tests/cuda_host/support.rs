@@ -79,6 +79,7 @@ impl Parts {
             codes: &mut self.codes,
             scales: &mut self.scales,
             tensor_scale: self.tensor_scale.as_mut().map(|scale| scale as _),
+            status: None,
         };
         (to, &mut self.workspace)
     }
