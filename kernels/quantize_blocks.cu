@@ -37,7 +37,6 @@ struct QuantizeBlocksArguments {
     Divider columns;      // blocks of a row
     float amax_value;
     float carried_up;  // half of the smallest step where ties go AwayByAddition, else 0
-    uint32_t reserved;
     FastScale fast;
     Draws draws;
 };

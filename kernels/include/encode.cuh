@@ -22,14 +22,20 @@ __device__ inline uint32_t sign_nibbles(float const (&y)[8]) {
     return (top_bytes(1) & 0x80808080u) | (top_bytes(0) >> 4 & 0x08080808u);
 }
 
-// Four values in the low bytes of four words.
-__device__ inline uint32_t low_bytes(uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
-    return permute(permute(a, b, 0x0040), permute(c, d, 0x0040), 0x5410);
+// Byte `Byte` of each of four words.
+template <int Byte>
+__device__ inline uint32_t bytes_of(uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+    constexpr uint32_t kPair = Byte | (Byte + 4) << 4;
+    return permute(permute(a, b, kPair), permute(c, d, kPair), 0x5410);
 }
 
-// Two draws of 16 bits in a word; the rounding of value i of eight.
+// Two draws of 16 bits are in a word; 2^23 plus that of value i of eight.
+__device__ inline float drawn_one(uint32_t const* draws, int i) {
+    return float_of(permute(draws[i / 2], 0x4b000000u, i % 2 ? 0x7432 : 0x7410));
+}
+// That draw alone.
 __device__ inline uint32_t draw_of(uint32_t const* draws, int i) {
-    return i % 2 ? draws[i / 2] >> 16 : draws[i / 2] & 0xffffu;
+    return permute(draws[i / 2], 0, i % 2 ? 0x4432 : 0x4410);
 }
 
 // A float element: MantissaBits, Bias, and the bits of its largest value as an f32.
@@ -47,12 +53,13 @@ struct FloatElement {
         uint32_t sum = bits_of(a + float_of(magic));
         return sum - magic + ((binade_bits - kFirst) >> (23 - MantissaBits));
     }
+    // The code stands above 16 bits.
     static __device__ inline uint32_t drawn_magnitude(float y, uint32_t draw) {
         constexpr int kBits = MantissaBits + 16;
         float a = fminf(fabsf(y), float_of(MaxBits));
         uint32_t binade_bits = binade(a), magic = binade_bits + (uint32_t(23 - kBits) << 23);
-        uint32_t sum = bits_of(__fadd_rd(a, float_of(magic)));
-        return (sum - magic + ((binade_bits - kFirst) >> (23 - kBits)) + draw) >> 16;
+        uint32_t sum = bits_of(__fadd_rd(a, float_of(magic + draw)));
+        return sum - magic + ((binade_bits - kFirst) >> (23 - kBits));
     }
 };
 
@@ -61,20 +68,24 @@ template <typename Float, int SignBit>
 struct FloatBytes {
     static constexpr uint32_t kWords = 2;
     static constexpr bool kMinusZero = true;
-    static __device__ inline uint32_t with_sign(float y, uint32_t magnitude) {
-        return magnitude | (bits_of(y) >> (31 - SignBit) & (1u << SignBit));
+    // The sign bits of four values, each at its byte.
+    static __device__ inline uint32_t signs(float a, float b, float c, float d) {
+        uint32_t tops = bytes_of<3>(bits_of(a), bits_of(b), bits_of(c), bits_of(d));
+        return tops >> (7 - SignBit) & (0x01010101u << SignBit);
     }
     template <bool Drawn>
     static __device__ inline void encode(float const (&y)[8], uint32_t const* draws, uint32_t* words) {
+        constexpr int kByte = Drawn ? 2 : 0;
         uint32_t codes[8];
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
-            uint32_t magnitude = Drawn ? Float::drawn_magnitude(y[i], draw_of(draws, i))
-                                       : Float::magnitude(y[i]);
-            codes[i] = with_sign(y[i], magnitude);
+            codes[i] = Drawn ? Float::drawn_magnitude(y[i], draw_of(draws, i)) : Float::magnitude(y[i]);
         }
-        words[0] = low_bytes(codes[0], codes[1], codes[2], codes[3]);
-        words[1] = low_bytes(codes[4], codes[5], codes[6], codes[7]);
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            uint32_t magnitudes = bytes_of<kByte>(codes[4 * i], codes[4 * i + 1], codes[4 * i + 2], codes[4 * i + 3]);
+            words[i] = magnitudes | signs(y[4 * i], y[4 * i + 1], y[4 * i + 2], y[4 * i + 3]);
+        }
     }
 };
 
@@ -116,22 +127,27 @@ using E3M2 = SoftwareE3M2;
 struct E2M1 {
     static constexpr uint32_t kWords = 1;
     static constexpr bool kMinusZero = true;
-    using Float = FloatElement<1, 1, 0x40c00000u>;
 
     template <bool Drawn>
     static __device__ inline void encode(float const (&y)[8], uint32_t const* draws, uint32_t* words) {
         if constexpr (Drawn) {
-            uint32_t word = sign_nibbles(y);
+            // As below, in steps of 2^-16 and rounded down, each line on 2^23 plus the draw.
+            uint32_t codes[8];
 #pragma unroll
             for (int i = 0; i < 8; ++i) {
-                word += Float::drawn_magnitude(y[i], draw_of(draws, i)) << (4 * i);
+                float a = fminf(fabsf(y[i]), 6.0f), one = drawn_one(draws, i);
+                float steep = __fmaf_rd(a, 131072.0f, one), even = __fmaf_rd(a, 65536.0f, one) + 131072.0f;
+                float flat = __fmaf_rd(a, 32768.0f, one) + 262144.0f;
+                codes[i] = bits_of(fminf(steep, fminf(even, flat)));
             }
+            // The upper halves of codes j and j + 4 share a word: 0x4b00 + code each.
+            uint32_t word = sign_nibbles(y) - 0x4b004b00u * 0x1111u;
+#pragma unroll
+            for (int j = 0; j < 4; ++j) word += permute(codes[j], codes[j + 4], 0x7632) << (4 * j);
             words[0] = word;
         } else {
 #if BLOCKSCALE_HARDWARE_FP4
-            uint32_t low = to_e2m1x2(y[0], y[1]) | to_e2m1x2(y[2], y[3]) << 8;
-            uint32_t high = to_e2m1x2(y[4], y[5]) | to_e2m1x2(y[6], y[7]) << 8;
-            words[0] = low | high << 16;
+            words[0] = to_e2m1x8(y);
 #else
             // As a function of |y| the code before rounding is min(2 a, a + 2, a / 2 + 4, 7), and
             // rounding keeps the order, so the least of the rounded lines is the rounded code.
@@ -165,10 +181,10 @@ struct IntegerElement {
         float clamped = fmaxf(fminf(y, kMax), -kMax);
         return bits_of(__fmaf_rn(clamped, kStepsPerOne, 12582912.0f));
     }
-    static __device__ inline uint32_t drawn(float y, uint32_t draw) {
+    static __device__ inline uint32_t drawn(float y, float one) {
         float a = fminf(fabsf(y), kMax);
-        uint32_t sum = bits_of(__fmaf_rd(a, 65536.0f * kStepsPerOne, 8388608.0f));
-        uint32_t magnitude = (sum - 0x4b000000u + draw) >> 16;
+        // Two's complement of the magnitude above 16 bits.
+        uint32_t magnitude = bits_of(__fmaf_rd(a, 65536.0f * kStepsPerOne, one)) >> 16 & 0xff;
         return bits_of(y) >> 31 ? 0u - magnitude : magnitude;
     }
     template <bool Drawn>
@@ -176,7 +192,7 @@ struct IntegerElement {
         uint32_t codes[8];
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
-            codes[i] = (Drawn ? drawn(y[i], draw_of(draws, i)) : nearest(y[i]));
+            codes[i] = (Drawn ? drawn(y[i], drawn_one(draws, i)) : nearest(y[i]));
             if (Bits < 8) codes[i] &= (1u << Bits) - 1;
         }
         if constexpr (Bits == 4) {
@@ -185,8 +201,8 @@ struct IntegerElement {
             for (int i = 0; i < 8; ++i) word += codes[i] << (4 * i);
             words[0] = word;
         } else {
-            words[0] = low_bytes(codes[0], codes[1], codes[2], codes[3]);
-            words[1] = low_bytes(codes[4], codes[5], codes[6], codes[7]);
+            words[0] = bytes_of<0>(codes[0], codes[1], codes[2], codes[3]);
+            words[1] = bytes_of<0>(codes[4], codes[5], codes[6], codes[7]);
         }
     }
 };

@@ -8,6 +8,7 @@ namespace blockscale {
 // What src/cuda/fast.rs works out of a profile.
 struct FastScale {
     float divisor;       // amax is divided by it first
+    float reciprocal;    // of the divisor, rounded once
     float multiplier;    // of E8M0 scales
     uint32_t add;        // to the bits of the quotient, before its exponent is taken
     int32_t subtract;    // from that exponent
@@ -44,7 +45,7 @@ __device__ inline void draw16(Draws const& draws, uint32_t row, uint64_t k, uint
 
 // Scales that are powers of two.
 //
-//   d = fl(fl(amax / divisor) * multiplier)     divided by integer elements only
+//   d = fl(amax / divisor), or without a division fl(amax * multiplier)
 //   code = max((bits(d) + add + near) >> 23 - subtract, 0),  factor = 2^(127 - code)
 template <bool Divides>
 struct ExponentScale {
@@ -53,7 +54,7 @@ struct ExponentScale {
 
     // The code and the factor of elements; false where the block is not an ordinary one.
     __device__ inline bool choose(float amax, uint32_t& code, float& factor) const {
-        uint32_t d = bits_of((Divides || rule.uses_near ? amax / rule.divisor : amax) * rule.multiplier);
+        uint32_t d = bits_of(Divides || rule.uses_near ? amax / rule.divisor : amax * rule.multiplier);
         uint32_t add = rule.add;
         if (rule.uses_near) {
             int exponent = int(d >> 23) - 127;
@@ -77,21 +78,25 @@ struct ExponentScale {
 //
 //   d = max(fl(fl(fl(amax / divisor) * multiplier) / over), least), cast to nearest even: s
 //   factor = fl(numerator / fl(s * product))
+//
+// Divisions are `divided`; where that does not hold, the block is no ordinary one.
 struct FloatScale {
     FastScale const& rule;
-    float multiplier, over, numerator, product, least, most, unit;
+    float multiplier, over, over_reciprocal, numerator, product, least, most, unit;
     uint32_t first, shift;
-    bool known, encodes;
+    bool known;
 
     __device__ inline FloatScale(Profile const& profile, FastScale const& rule, TensorFactors const& tensor)
-        : rule(rule), known(!tensor.nan), encodes(profile.map == ElementMap::EncodeOverScale) {
-        bool folded = profile.scale == ScaleRule::FoldedEncode;
+        : rule(rule) {
+        bool folded = profile.scale == ScaleRule::FoldedEncode, encodes = profile.map == ElementMap::EncodeOverScale;
         multiplier = folded                                      ? tensor.encode * (1.0f / profile.target)
                      : profile.scale == ScaleRule::TimesEncode ? tensor.encode
                                                                  : 1.0f;
         over = profile.scale == ScaleRule::OverDecode ? tensor.decode : 1.0f;
+        over_reciprocal = 1.0f / over;
         numerator = encodes ? tensor.encode : 1.0f;
         product = encodes ? 1.0f : tensor.decode;
+        known = !tensor.nan && moderate(over) && moderate(numerator) && moderate(product) && moderate(multiplier);
         Codec const& codec = profile.scale_codec;
         bool normal = profile.range == ScaleRange::MinNormal || profile.headroom == Headroom::SixteenSeventeenths;
         least = normal ? codec.min_normal : 0.0f;
@@ -101,23 +106,25 @@ struct FloatScale {
         unit = exp2_normal(127 - codec.bias);
     }
 
+    // From 2^-60 to 2^60: products and quotients of two are normal, and residues of divisions too.
+    static __device__ inline bool moderate(float x) { return bits_of(x) - 0x21800000u < 0x3c000000u; }
+
     __device__ inline bool choose(float amax, uint32_t& code, float& factor) const {
-        float d = amax;
-        if (rule.divisor != 1.0f) d = d / rule.divisor;
-        d = d * multiplier;
-        if (over != 1.0f) d = d / over;
-        // Neither zero nor NaN nor Inf.
-        bool ordinary = bits_of(d) - 1 < 0x7f7fffffu;
+        float over_divisor = divided(amax, rule.divisor, rule.reciprocal);
+        float d = divided(over_divisor * multiplier, over, over_reciprocal);
+        bool ordinary = known && moderate(over_divisor) && moderate(d);
         d = fminf(fmaxf(d, least), most);
         uint32_t binade = bits_of(fmaxf(d, float_of(first))) & 0x7f800000u, magic = binade + (shift << 23);
         code = bits_of(d + float_of(magic)) - magic + ((binade - first) >> shift);
-        if (amax == 0.0f) code = rule.zero_code;
-        float s = float_of(code << shift) * unit;
-        factor = encodes ? numerator / s : __frcp_rn(s * product);
-        bool finite = magnitude_bits(factor) < 0x7f800000u;
-        if (amax != 0.0f) return known && ordinary && code != 0 && finite;
-        if (!encodes) factor = 1.0f;
-        return known && (finite || !encodes);
+        float scale = float_of(code << shift) * unit * product;
+        factor = divided(numerator, scale, refined_reciprocal(scale));
+        ordinary = ordinary && code != 0;
+        if (amax == 0.0f) {
+            code = rule.zero_code;
+            factor = 1.0f;
+            ordinary = known;
+        }
+        return ordinary;
     }
 };
 

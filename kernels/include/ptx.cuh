@@ -24,17 +24,23 @@ __device__ inline float max_magnitude_nan(float a, float b) {
     return larger;
 }
 
-// The same of two pairs of bf16 (f16); signs are gone.
+// The same of two pairs of bf16 (f16). The sign means nothing.
 __device__ inline uint32_t max_magnitude_nan_bf16x2(uint32_t a, uint32_t b) {
     uint32_t larger;
-    asm("{ .reg .b32 x, y; abs.bf16x2 x, %1; abs.bf16x2 y, %2; max.NaN.bf16x2 %0, x, y; }"
-        : "=r"(larger) : "r"(a), "r"(b));
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 860
+    asm("max.NaN.xorsign.abs.bf16x2 %0, %1, %2;" : "=r"(larger) : "r"(a), "r"(b));
+#else
+    asm("max.NaN.bf16x2 %0, %1, %2;" : "=r"(larger) : "r"(a & 0x7fff7fffu), "r"(b & 0x7fff7fffu));
+#endif
     return larger;
 }
 __device__ inline uint32_t max_magnitude_nan_f16x2(uint32_t a, uint32_t b) {
     uint32_t larger;
-    asm("{ .reg .b32 x, y; abs.f16x2 x, %1; abs.f16x2 y, %2; max.NaN.f16x2 %0, x, y; }"
-        : "=r"(larger) : "r"(a), "r"(b));
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 860
+    asm("max.NaN.xorsign.abs.f16x2 %0, %1, %2;" : "=r"(larger) : "r"(a), "r"(b));
+#else
+    asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(larger) : "r"(a & 0x7fff7fffu), "r"(b & 0x7fff7fffu));
+#endif
     return larger;
 }
 
@@ -48,6 +54,24 @@ __device__ inline uint32_t to_f16x2(float first, float second) {
     uint32_t both;
     asm("cvt.rn.f16x2.f32 %0, %2, %1;" : "=r"(both) : "f"(first), "f"(second));
     return both;
+}
+
+// An approximation of 1 / x within an ulp; normal x and results only.
+__device__ inline float reciprocal_approximation(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+// a / b rounded once, given y, a 1 / b that is rounded once or refined from the approximation, if all
+// of them and the quotient are well inside the normal range: the steps by which div.rn divides there.
+__device__ inline float divided(float a, float b, float y) {
+    float q = a * y;
+    return __fmaf_rn(__fmaf_rn(-q, b, a), y, q);
+}
+__device__ inline float refined_reciprocal(float b) {
+    float y = reciprocal_approximation(b);
+    return __fmaf_rn(__fmaf_rn(-b, y, 1.0f), y, y);
 }
 
 // Bytes of the eight in (high, low), picked by the nibbles of a selector.
@@ -69,10 +93,14 @@ BLOCKSCALE_TO_PAIR(e5m2x2)
 #if BLOCKSCALE_HARDWARE_FP4
 BLOCKSCALE_TO_PAIR(e2m3x2)
 BLOCKSCALE_TO_PAIR(e3m2x2)
-__device__ inline uint32_t to_e2m1x2(float first, float second) {
+__device__ inline uint32_t to_e2m1x8(float const (&y)[8]) {
     uint32_t codes;
-    asm("{ .reg .b8 t; cvt.rn.satfinite.e2m1x2.f32 t, %2, %1; cvt.u32.u8 %0, t; }"
-        : "=r"(codes) : "f"(first), "f"(second));
+    asm("{ .reg .b8 a, b, c, d;"
+        "cvt.rn.satfinite.e2m1x2.f32 a, %2, %1; cvt.rn.satfinite.e2m1x2.f32 b, %4, %3;"
+        "cvt.rn.satfinite.e2m1x2.f32 c, %6, %5; cvt.rn.satfinite.e2m1x2.f32 d, %8, %7;"
+        "mov.b32 %0, {a, b, c, d}; }"
+        : "=r"(codes)
+        : "f"(y[0]), "f"(y[1]), "f"(y[2]), "f"(y[3]), "f"(y[4]), "f"(y[5]), "f"(y[6]), "f"(y[7]));
     return codes;
 }
 #endif

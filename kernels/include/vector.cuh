@@ -46,7 +46,7 @@ __device__ inline uint32_t packed_amax(uint4 const (&x)[V], Max max) {
     uint32_t amax = 0;
 #pragma unroll
     for (uint32_t i = 0; i < V; ++i) amax = max(amax, max(max(x[i].x, x[i].y), max(x[i].z, x[i].w)));
-    return max(amax, amax >> 16) & 0xffffu;
+    return max(amax, amax >> 16) & 0x7fffu;
 }
 template <uint32_t V>
 __device__ inline float amax_of(__nv_bfloat16 const*, uint4 const (&x)[V]) {

@@ -29,6 +29,7 @@ pub(super) const KERNELS: [(Element, usize, bool, &str); 10] = [
 #[repr(C)]
 pub(super) struct FastScale {
     divisor: f32,
+    reciprocal: f32,
     multiplier: f32,
     add: u32,
     subtract: i32,
@@ -185,7 +186,12 @@ fn fast_scale(profile: &Profile) -> Option<FastScale> {
         return None;
     };
     let drops_zero_sign = (profile.sign == SignRule::Negative).into();
-    Some(FastScale { zero_code: zero.code.into(), drops_zero_sign, ..rule })
+    // With a factor over a scale of 0 there is no factor.
+    if profile.map == ElementMap::EncodeOverScale && zero.code == 0 {
+        return None;
+    }
+    let reciprocal = 1.0 / rule.divisor;
+    Some(FastScale { reciprocal, zero_code: zero.code.into(), drops_zero_sign, ..rule })
 }
 
 /// The kernels of `kernels/dequantize_blocks.cu`: the element, whether the tensor's amax comes last
@@ -313,7 +319,6 @@ pub(super) struct QuantizeBlocksArguments {
     pub columns: Divider,
     pub amax_value: f32,
     pub carried_up: f32,
-    pub reserved: u32,
     pub scale: FastScale,
     pub draws: super::arguments::Draws,
 }
@@ -356,8 +361,8 @@ mod tests {
 
     #[test]
     fn structs_have_the_kernels_sizes() {
-        assert_eq!(size_of::<FastScale>(), 64);
-        assert_eq!(size_of::<QuantizeBlocksArguments>(), 48 + 32 + 64 + 32);
+        assert_eq!(size_of::<FastScale>(), 68);
+        assert_eq!(size_of::<QuantizeBlocksArguments>(), 176);
         assert_eq!(size_of::<DequantizeBlocksArguments>(), 88);
     }
 }

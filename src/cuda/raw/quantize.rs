@@ -134,7 +134,6 @@ impl Kernels {
             columns: call.columns,
             amax_value,
             carried_up: call.carried_up,
-            reserved: 0,
             scale: call.scale,
             draws: arguments.draws,
         };
