@@ -2,8 +2,9 @@
 //
 // A thread writes vectors of 16 bytes, its warp's lanes beside each other; the codes of a vector are
 // 2, 4 or 8 bytes that lie beside each other likewise, and a block's lanes share its scale byte.
-// Four vectors are in flight at once. A code becomes an f32 by its place: as bits of an f32 it is its
-// value times a power of two, subnormals included, and one exact multiplication takes that away.
+// Four vectors are in flight at once. Where the architecture has no conversion, a code becomes an f32 by
+// its place: as bits of an f32 it is its value times a power of two, subnormals included, and one exact
+// multiplication takes that away.
 //
 // Checked against the reference on the emulator by tests/cuda.rs, byte for byte.
 #include "include/vector.cuh"
@@ -32,7 +33,7 @@ struct DequantizeBlocksArguments {
     Form form;
     float target;         // T
     float inverse;        // fl(1 / T)
-    uint32_t zero_bits;   // the zero added to q: +0 where -0 is not kept, else -0
+    uint32_t plus_zero;   // +0 is added to q, so that -0 is not kept
     float unit;           // of an integer element
     uint32_t e8m0;        // scales are powers of two; else as follows
     uint32_t scale_sign;  // its bit, or 0
@@ -42,6 +43,9 @@ struct DequantizeBlocksArguments {
     uint32_t reserved;
 };
 static_assert(sizeof(DequantizeBlocksArguments) == 88, "src/cuda/fast.rs has the same struct");
+
+// From 2^-60 to 2^60: quotients are normal, and residues of divisions too.
+__device__ inline bool moderate(float x) { return magnitude_bits(x) - 0x21800000u < 0x3c000000u; }
 
 __device__ inline float scale_of(DequantizeBlocksArguments const& a, uint32_t code) {
     if (a.e8m0) {
@@ -54,45 +58,91 @@ __device__ inline float scale_of(DequantizeBlocksArguments const& a, uint32_t co
     return code & a.scale_sign ? -value : value;
 }
 
-// The f32 of a code that has its sign at `Sign` of `code`, its magnitude below from bit 0 on.
+// The f32 of a code that has its sign at `Sign`, its magnitude below, the code at bit `At` of a word.
 template <int MantissaBits, int Bias, int Sign>
-struct FloatBits {
-    static __device__ inline float value(uint32_t code, float) {
-        uint32_t magnitude = code << (23 - MantissaBits) & ((1u << Sign) - 1) << (23 - MantissaBits);
-        uint32_t sign = code << (31 - Sign) & 0x80000000u;
-        return float_of(magnitude | sign) * float_of(uint32_t(254 - Bias) << 23);
+__device__ inline float float_at(uint32_t word, int at) {
+    constexpr int kTo = 23 - MantissaBits;
+    uint32_t magnitude = (at < kTo ? word << (kTo - at) : word >> (at - kTo)) & ((1u << Sign) - 1) << kTo;
+    uint32_t sign = word << (31 - Sign - at) & 0x80000000u;
+    return float_of(magnitude | sign) * float_of(uint32_t(254 - Bias) << 23);
+}
+__device__ inline void halves(uint32_t both, float& first, float& second) {
+    first = __half2float(__ushort_as_half(uint16_t(both)));
+    second = __half2float(__ushort_as_half(uint16_t(both >> 16)));
+}
+
+// Elements: the values of all codes of a word.
+template <int MantissaBits, int Bias, int Sign, int Bits>
+struct FloatDecoder {
+    static constexpr uint32_t kBits = Bits;
+    static __device__ inline void values(uint32_t word, float, float* q) {
+#pragma unroll
+        for (int i = 0; i < 32 / Bits; ++i) q[i] = float_at<MantissaBits, Bias, Sign>(word, i * Bits);
     }
 };
-struct DecodeE2M1 : FloatBits<1, 1, 3> {
+struct SoftwareE4M3 {
+    static constexpr uint32_t kBits = 8;
+    static __device__ inline void values(uint32_t word, float, float* q) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            bool nan = (word >> (8 * i) & 0x7f) == 0x7f;
+            q[i] = nan ? float_of(kCanonicalNan) : float_at<3, 7, 7>(word, 8 * i);
+        }
+    }
+};
+struct SoftwareE5M2 {  // the upper half of an f16
+    static constexpr uint32_t kBits = 8;
+    static __device__ inline void values(uint32_t word, float, float* q) {
+        halves(permute(word, 0, 0x1404), q[0], q[1]);
+        halves(permute(word, 0, 0x3424), q[2], q[3]);
+    }
+};
+#define BLOCKSCALE_HARDWARE_DECODER(name, pair)                             \
+    struct name {                                                           \
+        static constexpr uint32_t kBits = 8;                                \
+        static __device__ inline void values(uint32_t word, float, float* q) { \
+            halves(from_##pair(word), q[0], q[1]);                          \
+            halves(from_##pair(word >> 16), q[2], q[3]);                    \
+        }                                                                   \
+    };
+#if BLOCKSCALE_HARDWARE_FP8
+BLOCKSCALE_HARDWARE_DECODER(DecodeE4M3, e4m3x2)
+BLOCKSCALE_HARDWARE_DECODER(DecodeE5M2, e5m2x2)
+#else
+using DecodeE4M3 = SoftwareE4M3;
+using DecodeE5M2 = SoftwareE5M2;
+#endif
+#if BLOCKSCALE_HARDWARE_FP4
+BLOCKSCALE_HARDWARE_DECODER(DecodeE2M3, e2m3x2)
+BLOCKSCALE_HARDWARE_DECODER(DecodeE3M2, e3m2x2)
+struct DecodeE2M1 {
     static constexpr uint32_t kBits = 4;
-};
-struct DecodeE2M3 : FloatBits<3, 1, 5> {
-    static constexpr uint32_t kBits = 8;
-};
-struct DecodeE3M2 : FloatBits<2, 3, 5> {
-    static constexpr uint32_t kBits = 8;
-};
-struct DecodeE4M3 : FloatBits<3, 7, 7> {
-    static constexpr uint32_t kBits = 8;
-    static __device__ inline float value(uint32_t code, float unit) {
-        return (code & 0x7f) == 0x7f ? float_of(kCanonicalNan) : FloatBits::value(code, unit);
+    static __device__ inline void values(uint32_t word, float, float* q) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) halves(from_e2m1x2(word >> (8 * i)), q[2 * i], q[2 * i + 1]);
     }
 };
-struct DecodeE5M2 {  // the upper half of an f16
-    static constexpr uint32_t kBits = 8;
-    static __device__ inline float value(uint32_t code, float) {
-        return __half2float(__ushort_as_half(uint16_t(code << 8)));
-    }
-};
+#else
+using DecodeE2M3 = FloatDecoder<3, 1, 5, 8>;
+using DecodeE3M2 = FloatDecoder<2, 3, 5, 8>;
+using DecodeE2M1 = FloatDecoder<1, 1, 3, 4>;
+#endif
+#undef BLOCKSCALE_HARDWARE_DECODER
 template <int Bits>
 struct DecodeInt {
     static constexpr uint32_t kBits = Bits == 4 ? 4 : 8;
     // With its sign bit turned over, a code is its value plus 2^(Bits - 1): the low bits of an f32
     // from 2^23 on.
-    static __device__ inline float value(uint32_t code, float unit) {
-        constexpr uint32_t kSign = 1u << (Bits - 1);
-        uint32_t bits = ((code & (2 * kSign - 1)) ^ kSign) | 0x4b000000u;
-        return (float_of(bits) - float(8388608 + kSign)) * unit;
+    static __device__ inline void values(uint32_t word, float unit, float* q) {
+        constexpr uint32_t kSign = 1u << (Bits - 1), kEach = Bits == 4 ? 0x11111111u : 0x01010101u;
+        word = (word & (2 * kSign - 1) * kEach) ^ kSign * kEach;
+        uint32_t low = word & 0x0f0f0f0fu, high = word >> 4 & 0x0f0f0f0fu;
+#pragma unroll
+        for (int i = 0; i < int(32 / kBits); ++i) {
+            uint32_t from = Bits != 4 ? word : i % 2 ? high : low;
+            uint32_t bits = permute(from, 0x4b000000u, 0x7440 + (Bits != 4 ? i : i / 2));
+            q[i] = (float_of(bits) - float(8388608 + kSign)) * unit;
+        }
     }
 };
 
@@ -117,7 +167,6 @@ __device__ inline void dequantize_blocks(DequantizeBlocksArguments const& a) {
     constexpr uint32_t kValues = 16 / sizeof(T), kBytes = kValues * Element::kBits / 8;
     constexpr uint32_t kPerWord = 32 / Element::kBits;
     float stored = a.tensor_scale ? *a.tensor_scale : 1.0f;
-    float zero = float_of(a.zero_bits);
     // Factors of 1 change nothing.
     float first_factor = a.form == Form::Scale ? 1.0f : stored;
     float second_factor = a.form == Form::Folded ? a.inverse : 1.0f;
@@ -138,19 +187,29 @@ __device__ inline void dequantize_blocks(DequantizeBlocksArguments const& a) {
 #pragma unroll
         for (uint32_t i = 0; i < kInFlight; ++i) {
             uint64_t vector = first + i * kThreads;
-            float s = scale_of(a, scales[i]), y[kValues];
+            // A word may hold more codes than a vector takes.
+            float s = scale_of(a, scales[i]), y[kValues < kPerWord ? kPerWord : kValues];
 #pragma unroll
-            for (uint32_t j = 0; j < kValues; ++j) {
-                uint32_t code = codes[i].words[j / kPerWord] >> (j % kPerWord * Element::kBits);
-                y[j] = Element::value(code, a.unit);
+            for (uint32_t j = 0; j < kValues; j += kPerWord) {
+                Element::values(codes[i].words[j / kPerWord], a.unit, y + j);
             }
-            if (AmaxLast) {
+            if (a.plus_zero) {
+#pragma unroll
+                for (uint32_t j = 0; j < kValues; ++j) y[j] = y[j] + 0.0f;
+            }
+            if (AmaxLast && moderate(s * stored)) {
+#pragma unroll
+                for (uint32_t j = 0; j < kValues; ++j) {
+                    float product = y[j] * s * stored;
+                    y[j] = copysignf(divided(product, a.target, a.inverse), product);  // -0 / T is -0
+                }
+            } else if (AmaxLast) {
 #pragma unroll
                 for (uint32_t j = 0; j < kValues; ++j) y[j] = y[j] * s * stored / a.target;
             } else {
                 float factor = a.form == Form::Quotient ? s / stored : s * first_factor * second_factor;
 #pragma unroll
-                for (uint32_t j = 0; j < kValues; ++j) y[j] = (y[j] + zero) * factor;
+                for (uint32_t j = 0; j < kValues; ++j) y[j] = y[j] * factor;
             }
             if (vector < a.vectors) static_cast<uint4*>(a.y)[vector] = narrow_vector(static_cast<T const*>(nullptr), y);
         }

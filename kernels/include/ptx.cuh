@@ -106,4 +106,26 @@ __device__ inline uint32_t to_e2m1x8(float const (&y)[8]) {
 #endif
 #undef BLOCKSCALE_TO_PAIR
 
+// The values of two codes in the low bytes, exact: an f16 each.
+#define BLOCKSCALE_FROM_PAIR(name)                                                         \
+    __device__ inline uint32_t from_##name(uint32_t codes) {                               \
+        uint32_t both;                                                                     \
+        asm("cvt.rn.f16x2." #name " %0, %1;" : "=r"(both) : "h"(uint16_t(codes)));         \
+        return both;                                                                       \
+    }
+#if BLOCKSCALE_HARDWARE_FP8
+BLOCKSCALE_FROM_PAIR(e4m3x2)
+BLOCKSCALE_FROM_PAIR(e5m2x2)
+#endif
+#if BLOCKSCALE_HARDWARE_FP4
+BLOCKSCALE_FROM_PAIR(e2m3x2)
+BLOCKSCALE_FROM_PAIR(e3m2x2)
+__device__ inline uint32_t from_e2m1x2(uint32_t codes) {
+    uint32_t both;
+    asm("{ .reg .b8 a; cvt.u8.u32 a, %1; cvt.rn.f16x2.e2m1x2 %0, a; }" : "=r"(both) : "r"(codes));
+    return both;
+}
+#endif
+#undef BLOCKSCALE_FROM_PAIR
+
 }  // namespace blockscale

@@ -59,13 +59,13 @@ __device__ inline float amax_of(__half const*, uint4 const (&x)[V]) {
 }
 
 // 16 bytes of values, each rounded once; NaN comes out canonical.
-__device__ inline uint4 narrow_vector(float const*, float const (&y)[4]) {
+__device__ inline uint4 narrow_vector(float const*, float const* y) {
     return uint4{bits_of(y[0]), bits_of(y[1]), bits_of(y[2]), bits_of(y[3])};
 }
-__device__ inline uint4 narrow_vector(__nv_bfloat16 const*, float const (&y)[8]) {
+__device__ inline uint4 narrow_vector(__nv_bfloat16 const*, float const* y) {
     return uint4{to_bf16x2(y[0], y[1]), to_bf16x2(y[2], y[3]), to_bf16x2(y[4], y[5]), to_bf16x2(y[6], y[7])};
 }
-__device__ inline uint4 narrow_vector(__half const*, float const (&y)[8]) {
+__device__ inline uint4 narrow_vector(__half const*, float const* y) {
     return uint4{to_f16x2(y[0], y[1]), to_f16x2(y[2], y[3]), to_f16x2(y[4], y[5]), to_f16x2(y[6], y[7])};
 }
 

@@ -223,7 +223,7 @@ pub(super) struct DequantizeBlocksArguments {
     form: u32,
     target: f32,
     inverse: f32,
-    zero_bits: u32,
+    plus_zero: u32,
     unit: f32,
     e8m0: u32,
     scale_sign: u32,
@@ -278,10 +278,6 @@ impl DequantizeBlocksArguments {
                 }
             }
         };
-        let zero = match profile.decode {
-            DecodeRule::TimesDecodePlusZero => 0.0f32,
-            _ => -0.0,
-        };
         let target = profile.tensor_target();
         let arguments = Self {
             codes,
@@ -293,7 +289,7 @@ impl DequantizeBlocksArguments {
             form,
             target,
             inverse: 1.0 / target,
-            zero_bits: zero.to_bits(),
+            plus_zero: (profile.decode == DecodeRule::TimesDecodePlusZero).into(),
             unit: match element {
                 Element::Int(int) => 2.0f32.powi(-i32::from(int.fraction_bits())),
                 Element::Float(_) => 1.0,
