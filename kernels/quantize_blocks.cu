@@ -57,9 +57,16 @@ __device__ inline void quantize_blocks(Profile const& profile, QuantizeBlocksArg
     constexpr uint32_t kVectors = kBlock * sizeof(T) / 16, kPerVector = 16 / sizeof(T);
     constexpr uint32_t kWords = Element::kWords * kBlock / 8;
     __shared__ uint4 stages[kWarps][32 * kVectors];
-    TensorFactors tensor = tensor_factors(profile, a.amax ? *a.amax : a.amax_value);
-    if (blockIdx.x == 0 && threadIdx.x == 0 && a.tensor_scale) *a.tensor_scale = tensor.stored;
-    Scale const rule(profile, a.fast, tensor);
+    __shared__ typename Scale::Constants constants;
+    if (threadIdx.x < 32) {  // one warp works out what all need
+        TensorFactors tensor = tensor_factors(profile, a.amax ? *a.amax : a.amax_value);
+        if (threadIdx.x == 0) {
+            constants = Scale::constants(profile, tensor);
+            if (blockIdx.x == 0 && a.tensor_scale) *a.tensor_scale = tensor.stored;
+        }
+    }
+    __syncthreads();
+    Scale const rule{a.fast, constants};
 
     uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     uint4* stage = stages[warp];

@@ -49,8 +49,12 @@ __device__ inline void draw16(Draws const& draws, uint32_t row, uint64_t k, uint
 //   code = max((bits(d) + add + near) >> 23 - subtract, 0),  factor = 2^(127 - code)
 template <bool Divides>
 struct ExponentScale {
+    struct Constants {
+        uint32_t none;
+    };
+    static __device__ inline Constants constants(Profile const&, TensorFactors const&) { return Constants{0}; }
     FastScale const& rule;
-    __device__ inline ExponentScale(Profile const&, FastScale const& rule, TensorFactors const&) : rule(rule) {}
+    Constants const constant;
 
     // The code and the factor of elements; false where the block is not an ordinary one.
     __device__ inline bool choose(float amax, uint32_t& code, float& factor) const {
@@ -81,29 +85,33 @@ struct ExponentScale {
 //
 // Divisions are `divided`; where that does not hold, the block is no ordinary one.
 struct FloatScale {
+    struct Constants {
+        float multiplier, over, over_reciprocal, numerator, product, least, most, unit;
+        uint32_t first, shift, known;
+    };
     FastScale const& rule;
-    float multiplier, over, over_reciprocal, numerator, product, least, most, unit;
-    uint32_t first, shift;
-    bool known;
+    Constants const c;
 
-    __device__ inline FloatScale(Profile const& profile, FastScale const& rule, TensorFactors const& tensor)
-        : rule(rule) {
+    static __device__ inline Constants constants(Profile const& profile, TensorFactors const& tensor) {
         bool folded = profile.scale == ScaleRule::FoldedEncode, encodes = profile.map == ElementMap::EncodeOverScale;
-        multiplier = folded                                      ? tensor.encode * (1.0f / profile.target)
-                     : profile.scale == ScaleRule::TimesEncode ? tensor.encode
-                                                                 : 1.0f;
-        over = profile.scale == ScaleRule::OverDecode ? tensor.decode : 1.0f;
-        over_reciprocal = 1.0f / over;
-        numerator = encodes ? tensor.encode : 1.0f;
-        product = encodes ? 1.0f : tensor.decode;
-        known = !tensor.nan && moderate(over) && moderate(numerator) && moderate(product) && moderate(multiplier);
         Codec const& codec = profile.scale_codec;
         bool normal = profile.range == ScaleRange::MinNormal || profile.headroom == Headroom::SixteenSeventeenths;
-        least = normal ? codec.min_normal : 0.0f;
-        most = codec.max;
-        first = uint32_t(128 - codec.bias) << 23;
-        shift = 23 - codec.mantissa_bits;
-        unit = exp2_normal(127 - codec.bias);
+        Constants c;
+        c.multiplier = folded                                      ? tensor.encode * (1.0f / profile.target)
+                       : profile.scale == ScaleRule::TimesEncode ? tensor.encode
+                                                                   : 1.0f;
+        c.over = profile.scale == ScaleRule::OverDecode ? tensor.decode : 1.0f;
+        c.over_reciprocal = 1.0f / c.over;
+        c.numerator = encodes ? tensor.encode : 1.0f;
+        c.product = encodes ? 1.0f : tensor.decode;
+        c.known = !tensor.nan && moderate(c.over) && moderate(c.numerator) && moderate(c.product) &&
+                  moderate(c.multiplier);
+        c.least = normal ? codec.min_normal : 0.0f;
+        c.most = codec.max;
+        c.first = uint32_t(128 - codec.bias) << 23;
+        c.shift = 23 - codec.mantissa_bits;
+        c.unit = exp2_normal(127 - codec.bias);
+        return c;
     }
 
     // From 2^-60 to 2^60: products and quotients of two are normal, and residues of divisions too.
@@ -111,18 +119,18 @@ struct FloatScale {
 
     __device__ inline bool choose(float amax, uint32_t& code, float& factor) const {
         float over_divisor = divided(amax, rule.divisor, rule.reciprocal);
-        float d = divided(over_divisor * multiplier, over, over_reciprocal);
-        bool ordinary = known && moderate(over_divisor) && moderate(d);
-        d = fminf(fmaxf(d, least), most);
-        uint32_t binade = bits_of(fmaxf(d, float_of(first))) & 0x7f800000u, magic = binade + (shift << 23);
-        code = bits_of(d + float_of(magic)) - magic + ((binade - first) >> shift);
-        float scale = float_of(code << shift) * unit * product;
-        factor = divided(numerator, scale, refined_reciprocal(scale));
+        float d = divided(over_divisor * c.multiplier, c.over, c.over_reciprocal);
+        bool ordinary = c.known && moderate(over_divisor) && moderate(d);
+        d = fminf(fmaxf(d, c.least), c.most);
+        uint32_t binade = bits_of(fmaxf(d, float_of(c.first))) & 0x7f800000u, magic = binade + (c.shift << 23);
+        code = bits_of(d + float_of(magic)) - magic + ((binade - c.first) >> c.shift);
+        float scale = float_of(code << c.shift) * c.unit * c.product;
+        factor = divided(c.numerator, scale, refined_reciprocal(scale));
         ordinary = ordinary && code != 0;
         if (amax == 0.0f) {
             code = rule.zero_code;
             factor = 1.0f;
-            ordinary = known;
+            ordinary = c.known;
         }
         return ordinary;
     }

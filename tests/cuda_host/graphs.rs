@@ -2,7 +2,9 @@
 
 use crate::support::*;
 use blockscale::cuda::raw::WORKSPACE;
-use blockscale::cuda::{CudaError, Device, QuantizedMut, QuantizedRef, TensorAmax};
+use blockscale::cuda::{
+    CudaError, Device, GroupRows, GroupedMut, QuantizedMut, QuantizedRef, TensorAmax,
+};
 use blockscale::format::Format;
 use blockscale::layout::Tiled128x4;
 use blockscale::numerics::Profile;
@@ -169,4 +171,55 @@ fn device_memory(
 ) -> blockscale::cuda::BorrowedDeviceMut<'static, f32> {
     // SAFETY: the memory lives for the test, and the call is refused.
     unsafe { device.borrow_mut(pointer, 336).unwrap() }
+}
+
+/// Sizes of groups are read when the graph runs, not when it was captured.
+#[test]
+fn a_graph_reads_the_sizes_of_groups_again() {
+    let Some(device) = untracked_device() else { return };
+    const SHAPE: [usize; 2] = [40, 64];
+    let profile = Profile::default_for(Format::NVFP4);
+    let quantize = Quantize::new(profile);
+    let x: Vec<f32> = values(40 * 64, 3);
+    let on_device = device.upload(&x).unwrap();
+    let mut first_rows = device.upload(&[0u32; 3]).unwrap();
+    let mut counts = device.upload(&[0u32; 3]).unwrap();
+    let mut codes = device.upload(&[0u8; 40 * 32]).unwrap();
+    let mut scales = device.upload(&[0u8; 384 * 4]).unwrap();
+    let mut scale_rows = device.upload(&[0u32; 4]).unwrap();
+    let mut tensor_scales = device.upload(&[0f32; 3]).unwrap();
+    let mut workspace = device.upload(&[0u8; WORKSPACE]).unwrap();
+    let graph = capture(&device, || {
+        let groups = GroupRows { first_rows: &first_rows, counts: &counts };
+        let to = GroupedMut {
+            codes: &mut codes,
+            scales: &mut scales,
+            scale_rows: &mut scale_rows,
+            tensor_scales: Some(&mut tensor_scales),
+            status: None,
+        };
+        let amax = TensorAmax::Computed(&mut workspace);
+        device
+            .quantize_grouped_into::<Tiled128x4, f32>(
+                &quantize, &on_device, &SHAPE, groups, amax, to,
+            )
+            .unwrap();
+    });
+    for groups in
+        [[(0u32, 10u32), (10, 0), (10, 30)], [(0, 0), (3, 1), (4, 2)], [(0, 40), (40, 0), (40, 0)]]
+    {
+        device.upload_into(&groups.map(|(first, _)| first), &mut first_rows).unwrap();
+        device.upload_into(&groups.map(|(_, count)| count), &mut counts).unwrap();
+        graph.launch().unwrap();
+        let (codes, scales) = (read(&device, &codes), read(&device, &scales));
+        let begins = read(&device, &scale_rows);
+        for (g, (first, count)) in groups.into_iter().enumerate() {
+            let (first, count) = (first as usize, count as usize);
+            let expected = quantize.run(&x[first * 64..][..count * 64], &[count, 64]).unwrap();
+            assert_eq!(&codes[first * 32..][..count * 32], expected.codes().as_bytes(), "{g}");
+            let tiled = expected.scales().relayout::<Tiled128x4>().unwrap();
+            let found = &scales[begins[g] as usize * 4..][..tiled.as_bytes().len()];
+            assert_eq!(found, tiled.as_bytes(), "{g}");
+        }
+    }
 }
