@@ -177,6 +177,13 @@ impl Quantize {
         Raw::row_bytes(extents.k, format.element().bits(), format.block())?;
         if self.unbiased {
             profile.require_unbiased()?;
+            if self.rounding == Rounding::Nearest {
+                return Err(Error::InvalidValue {
+                    what: "the rounding of an unbiased quantization",
+                    given: "nearest".to_owned(),
+                    rule: "only stochastic rounding is right on average",
+                });
+            }
         }
         self.check_offsets(format, extents.all_rows(), extents.k)?;
         match self.tensor_amax {

@@ -62,7 +62,7 @@ impl<S: AsRef<[u8]>> QuantizedTensor<S> {
     /// [`Error::InvalidShape`] for a shape without axes, or of one axis with [`Blocks::Tile`];
     /// [`Error::WrongLength`]; [`Error::InvalidTensor`] where padding is not zero, where a tensor
     /// scale is missing, superfluous or of another convention than the profile's, or where the
-    /// rows of a tile differ in their scale.
+    /// rows of a tile differ in their scale, or where a scale is negative.
     pub fn from_parts(
         profile: Profile,
         blocks: Blocks,
@@ -80,6 +80,7 @@ impl<S: AsRef<[u8]>> QuantizedTensor<S> {
         let shape = shape.to_vec();
         let tensor = Self { profile, blocks, shape, codes, scales, tensor_scale };
         tensor.check_tensor_scale()?;
+        tensor.check_signs()?;
         tensor.check_tiles(extents)?;
         Ok(tensor)
     }
@@ -117,6 +118,21 @@ impl<S: AsRef<[u8]>> QuantizedTensor<S> {
                 expected.unwrap_or("no tensor scale"),
                 given.unwrap_or("no tensor scale"),
             ))),
+        }
+    }
+
+    /// Scales are magnitudes: E4M3's sign bit belongs to NaN only, and a tensor scale is not negative.
+    fn check_signs(&self) -> Result<()> {
+        if let Some(scale) = self.tensor_scale.filter(|scale| scale.value() < 0.0) {
+            return Err(self.invalid(format!("{} {} is negative", scale.name(), scale.value())));
+        }
+        let negative = |code: &u8| matches!(code, 0x80..=0xfe);
+        match self.scales.as_bytes().iter().position(negative) {
+            Some(at) if self.format().scale() == Scale::E4M3 => Err(self.invalid(format!(
+                "scale {:#04x} at {at} is negative; E4M3 scales are 0x00 to 0x7f, or 0xff for NaN",
+                self.scales.as_bytes()[at],
+            ))),
+            _ => Ok(()),
         }
     }
 

@@ -7,7 +7,7 @@ use blockscale::cuda::{
     CudaError, Device, DeviceReal, GroupRows, GroupedMut, IMAGES, QuantizedMut, TensorAmax,
     part_bytes,
 };
-use blockscale::format::Format;
+use blockscale::format::{Format, Scale};
 use blockscale::layout::{
     Bytes, Dense, Linear, Raw, ScaleLayout, SplitHalves, Tiled8x4, Tiled128x4,
 };
@@ -43,6 +43,8 @@ fn profiles() -> Vec<Profile> {
         ("int5/8x24:e8m0", "ceil"),
         ("e4m3f@9x33:e4m3+tensor", "two-level"),
         ("int4/1x5:e4m3+tensor", "two-level"),
+        ("e2m1x32:e8m0+tensor", "two-level"),
+        ("int8x32:e8m0+tensor", "two-level+scale=floor"),
     ];
     let altered =
         altered.map(|(format, text)| Profile::parse(format.parse().unwrap(), text).unwrap());
@@ -244,7 +246,7 @@ fn any_bytes_decode_as_the_reference_decodes_them() {
                 TensorScale::Decode(_) => TensorScale::Decode(stored),
                 TensorScale::Encode(_) => TensorScale::Encode(stored),
             });
-            // A block for each scale; the codes run through all of theirs, 4-bit ones in pairs.
+            // A block for each scale that there is; the codes run through all of theirs, 4-bit ones in pairs.
             let (rows, k) = (256, format.block());
             let bits = usize::from(format.element().bits());
             let row_bytes = if bits == 4 { k.div_ceil(2) } else { k };
@@ -253,7 +255,9 @@ fn any_bytes_decode_as_the_reference_decodes_them() {
                 4 => (i * 37) as u8,
                 _ => ((i * 37) % (1 << bits)) as u8,
             });
-            let scales = (0..=255).collect();
+            let e4m3 = format.scale() == Scale::E4M3;
+            let scales =
+                (0..=255).map(|code| if e4m3 && code > 127 { 255 } else { code }).collect();
             let tensor = QuantizedTensor::from_parts(
                 profile,
                 Blocks::Row,

@@ -3,7 +3,7 @@
 //! Every row is an input on which public implementations were seen to differ.
 
 use blockscale::format::{Format, Scale};
-use blockscale::numerics::{Profile, Rounding, Stochastic};
+use blockscale::numerics::{Profile, Rounding, Stochastic, TensorScale};
 use blockscale::{Backend, Blocks, Quantize, QuantizedTensor};
 
 fn run(format: Format, profile: &str, x: &[f32], amax: Option<f32>) -> QuantizedTensor {
@@ -367,4 +367,34 @@ fn ggml_drops_nan_and_the_sign_of_zero() {
     let ggml = Quantize::new(Profile::named(Format::MXFP4, "ggml").unwrap()).rounding(stochastic);
     let q = ggml.backend(Backend::Reference).run(&x, &[32]).unwrap();
     assert!(q.codes().as_bytes()[1..].iter().all(|byte| *byte == 0), "{:x?}", q.codes());
+}
+
+/// With a tensor scale, exponent rules look at amax · S: T = 6 · 448 = 2688 and S = 2688 / 6 = 448, so
+/// a block's amax of 6 is 2688 to them, and 2688 / 6 = 448 goes up to 2^9.
+#[test]
+fn powers_of_two_below_a_tensor_scale() {
+    let format: Format = "e2m1x32:e8m0+tensor".parse().unwrap();
+    let mut x = vec![0.0f32; 64];
+    (x[0], x[1], x[32]) = (6.0, -3.0, 6.0 / 64.0);
+    let q = run(format, "two-level", &x, Some(6.0));
+    assert_eq!(q.scales().as_bytes(), [136, 130]);
+    assert_eq!(q.tensor_scale().unwrap().value(), 6.0);
+    // 6 · 448 / 512 = 5.25 is nearest to 6, and 2.625 to 3.
+    assert_eq!(q.codes().as_bytes()[0], 0xd7);
+    let decoded: Vec<f32> = q.dequantize_with(Backend::Reference);
+    assert_eq!(decoded[0], 6.0 * (512.0 / 448.0));
+}
+
+/// What no quantizer writes is no tensor: a scale with a sign.
+#[test]
+fn negative_scales_are_refused() {
+    let profile = Profile::named(Format::NVFP4, "transformer-engine").unwrap();
+    let amax = |value| Some(TensorScale::Amax(value));
+    let parts = |scale: u8, amax| {
+        QuantizedTensor::from_parts(profile, Blocks::Row, &[16], vec![0; 8], vec![scale], amax)
+    };
+    assert!(parts(0x38, amax(6.0)).is_ok() && parts(0xff, amax(f32::NAN)).is_ok());
+    let refused = parts(0xb8, amax(6.0)).unwrap_err().to_string();
+    assert!(refused.contains("0xb8"), "{refused}");
+    assert!(parts(0x38, amax(-6.0)).unwrap_err().to_string().contains("-6"));
 }

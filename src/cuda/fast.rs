@@ -137,6 +137,7 @@ fn fast_scale(profile: &Profile) -> Option<FastScale> {
         && profile.search == Search::None
         && profile.cast == ScaleCast::Rne
         && profile.range != ScaleRange::MinPositive
+        && (profile.map == ElementMap::Exponent) == (profile.format().scale() == Scale::E8M0)
         && profile.headroom != Headroom::ThreeQuarters
         && matches!(
             profile.map,

@@ -85,12 +85,19 @@ impl Format {
     /// Any element × block length × scale × tensor scale.
     ///
     /// # Errors
-    /// [`Error::InvalidFormat`] where `block` is 0 or above [`Format::MAX_BLOCK`].
+    /// [`Error::InvalidFormat`] where `block` is 0 or above [`Format::MAX_BLOCK`], or where the element
+    /// has no sign, as the float of a scale.
     pub fn new(element: Element, block: usize, scale: Scale, tensor_scale: bool) -> Result<Self> {
         if block == 0 || block > Self::MAX_BLOCK {
             return Err(Error::InvalidFormat {
                 given: format!("block length {block}"),
                 rule: "a block has 1 to 1024 elements",
+            });
+        }
+        if matches!(element, Element::Float(float) if !float.is_signed()) {
+            return Err(Error::InvalidFormat {
+                given: format!("element {element}"),
+                rule: "an element has a sign; only scales go without",
             });
         }
         Ok(Self::of(element, block as u16, scale, tensor_scale))
@@ -178,6 +185,12 @@ mod tests {
         {
             assert!(text.parse::<Format>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn elements_have_signs() {
+        let scale = Element::Float(Scale::UE5M3.float().unwrap());
+        assert!(Format::new(scale, 16, Scale::E8M0, false).is_err());
     }
 
     #[test]

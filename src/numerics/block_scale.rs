@@ -1,6 +1,6 @@
 //! The block level: from a block's amax (or RMS) to its scale.
 
-use super::knobs::{Headroom, NonFinite, ScaleCast, ScaleRange, ScaleRule};
+use super::knobs::{Headroom, NonFinite, ScaleCast, ScaleRange, ScaleRule, TensorRule};
 use super::log2::{ceil_of_rounded_log2, floor_of_rounded_log2};
 use super::sum::folded_sum;
 use super::{Profile, TensorFactors};
@@ -86,7 +86,7 @@ impl Profile {
             (Scale::E8M0, _) => {
                 let code = match block.amax.is_infinite() {
                     true => Scale::NAN_CODE,
-                    false => self.exponent_code(block),
+                    false => self.exponent_code(self.leveled(tensor, block)),
                 };
                 BlockScale { code, value: e8m0_value(code) }
             }
@@ -105,6 +105,16 @@ impl Profile {
             (true, NonFinite::NanScale) => ScaleChoice::Dead(nan_scale),
             (true, NonFinite::Neutral) => ScaleChoice::Dead(neutral(scale)),
         }
+    }
+
+    /// What exponent rules look at: fl(a · S), kept finite, under a tensor scale.
+    fn leveled(&self, tensor: &TensorFactors, block: BlockStatistics) -> BlockStatistics {
+        let level = |x: f32| match self.tensor {
+            TensorRule::None => x,
+            _ if x == 0.0 => 0.0,
+            _ => (x * tensor.encode).min(f32::MAX),
+        };
+        BlockStatistics { amax: level(block.amax), std: level(block.std) }
     }
 
     /// The E8M0 code of a block whose amax is not NaN.

@@ -73,7 +73,8 @@ knob! {
     /// How the block scale follows from the block's amax a.
     ///
     /// The first group gives an E8M0 code directly, from the bits E (exponent field) and M
-    /// (mantissa) of a; `emax`, `y`, `max` are the element's. The second group gives a real
+    /// (mantissa) of a (under a tensor scale of min(fl(a · S), FLT_MAX)); `emax`, `y`, `max` are the
+    /// element's. The second group gives a real
     /// quotient d that a float scale is cast from, with S and t of [`TensorRule`].
     ScaleRule, "scale" {
         /// clamp(E − emax, 0, 254): ⌊log2 a⌋ − emax, the OCP minimum. Large elements saturate.

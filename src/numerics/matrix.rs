@@ -156,6 +156,12 @@ const DIRECT: &[Profile] = &[Profile {
 /// TransformerEngine's order with any float scale.
 const TWO_LEVEL: &[Profile] = &[Profile { name: "two-level", ..TRANSFORMER_ENGINE }];
 
+/// The same levels where block scales are powers of two.
+const TWO_LEVEL_FLOAT: &[Profile] =
+    &[Profile { name: "two-level", scale: ScaleRule::Rceil, ..TRANSFORMER_ENGINE }];
+const TWO_LEVEL_INTEGER: &[Profile] =
+    &[Profile { name: "two-level", scale: ScaleRule::IntegerCeil, ..TRANSFORMER_ENGINE }];
+
 /// The whole matrix: each named format's families, the default profile first.
 const MATRIX: [(Format, &[&[Profile]]); 12] = [
     (Format::MXFP8_E4M3, &[MX_FLOAT, MICROXCALING, MODELOPT_MXFP8]),
@@ -177,6 +183,8 @@ pub(super) fn profiles(format: Format) -> Vec<Profile> {
     let row = MATRIX.iter().find(|(named, _)| *named == format);
     let families: &[&[Profile]] = match (row, format.scale(), format.element()) {
         (Some((_, families)), _, _) => families,
+        (None, Scale::E8M0, Element::Float(_)) if format.has_tensor_scale() => &[TWO_LEVEL_FLOAT],
+        (None, Scale::E8M0, Element::Int(_)) if format.has_tensor_scale() => &[TWO_LEVEL_INTEGER],
         (None, Scale::E8M0, Element::Float(_)) => &[MX_FLOAT],
         (None, Scale::E8M0, Element::Int(_)) => &[MX_INTEGER],
         (None, _, _) if format.has_tensor_scale() => &[TWO_LEVEL],
@@ -222,7 +230,8 @@ mod tests {
             ("int5/8x64:e8m0", "ceil ocp"),
             ("e2m1x32:e4m3", "direct"),
             ("e2m1x32:e4m3+tensor", "two-level"),
-            ("e2m1x32:e8m0+tensor", "rceil ocp ceil even"),
+            ("e2m1x32:e8m0+tensor", "two-level"),
+            ("int8x32:e8m0+tensor", "two-level"),
         ];
         for (format, names) in promised {
             let all = profiles(format.parse().unwrap());

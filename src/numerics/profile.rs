@@ -109,8 +109,8 @@ const KNOBS: [Entry; 12] = [
 
 impl Profile {
     /// The profiles of a format, the default first. A built format has those that name no
-    /// implementation: `rceil`, `ocp`, `ceil`, `even` (integers: `ceil`, `ocp`) with E8M0
-    /// scales, else `direct`, or `two-level` with a tensor scale.
+    /// implementation: with a tensor scale `two-level`; else `rceil`, `ocp`, `ceil`, `even`
+    /// (integers: `ceil`, `ocp`) with E8M0 scales, and `direct` with others.
     pub fn all(format: Format) -> Vec<Self> {
         matrix::profiles(format)
     }
@@ -213,6 +213,16 @@ impl Profile {
                 "a tensor rule needs a format that has a tensor scale",
             ),
             (
+                self.tensor == TensorRule::None || self.scale != ScaleRule::Plain,
+                "scale=plain leaves a tensor scale out; folded-encode, times-encode, over-decode and \
+                 over-product use it",
+            ),
+            (
+                self.tensor == TensorRule::None
+                    || !matches!(self.map, ElementMap::Exponent | ElementMap::NearestProduct),
+                "map=exponent and map=nearest-product leave a tensor scale out; the others use it",
+            ),
+            (
                 self.bound > 0.0 && self.tensor_target().is_finite(),
                 "bound must be above zero and bound · max finite",
             ),
@@ -286,7 +296,13 @@ impl Profile {
             // One level: nothing keeps amax/max below the largest scale; and no other rule of E8M0
             // scales rounds them up.
             _ if self.tensor == TensorRule::None => true,
-            _ => self.headroom != Headroom::SixteenSeventeenths || self.cast != ScaleCast::Rne,
+            // amax/max · S is at most the bound.
+            _ => {
+                let most = self.format.scale().float().map_or(f32::INFINITY, |float| float.max());
+                self.headroom != Headroom::SixteenSeventeenths
+                    || self.cast != ScaleCast::Rne
+                    || self.bound > most
+            }
         };
         clips.then_some("its block scale can be smaller than amax/max, so large elements clip")
     }
@@ -363,7 +379,7 @@ mod tests {
         let profile = Profile::parse(Format::MXFP4, altered).unwrap();
         assert_eq!(profile.to_string(), altered);
         assert!(!profile.is_named());
-        let altered = "torchao+tensor=amax+bound=256+scale=plain+cast=half-up+range=plain\
+        let altered = "torchao+tensor=amax+bound=256+scale=over-product+cast=half-up+range=plain\
                        +headroom=16/17+map=over-product+search=four-over-six-mae+decode=amax-last";
         let profile = Profile::parse(Format::NVFP4, altered).unwrap();
         assert_eq!(profile.to_string(), altered);
@@ -389,6 +405,9 @@ mod tests {
             ("mxfp4", "rceil+decode=times-decode"),
             ("mxfp4", "ocp+headroom=3/4+decode=halved"),
             ("nvfp4", "torchao+map=exponent"),
+            ("nvfp4", "torchao+map=nearest-product"),
+            ("nvfp4", "torchao+scale=plain"),
+            ("e2m1x32:e8m0+tensor", "two-level+map=exponent"),
             ("nvfp4", "torchao+bound=0"),
             ("nvfp4", "torchao+bound=NaN"),
             ("nvfp4", "torchao+bound=inf"),
@@ -448,6 +467,10 @@ mod tests {
         assert!(!bias(Format::FP4_UE5M3_TENSOR, "two-level+headroom=16/17"));
         assert!(bias(Format::MXINT8, "ceil+scale=ceil"));
         assert!(bias(Format::MXFP4, "rceil+scale=rms-floor"));
+        assert!(bias(Format::NVFP4, "torchao+headroom=16/17+bound=449"));
+        assert!(!bias(Format::NVFP4, "torchao+headroom=16/17+bound=448"));
+        assert!(bias(Format::FP4_UE5M3_TENSOR, "two-level+headroom=16/17+bound=1000000"));
+        assert!(!bias("e2m1x32:e8m0+tensor".parse().unwrap(), "two-level"));
         assert!(bias(Format::MXFP4, "ocp"));
         assert!(!bias(Format::MXFP4, "ocp+headroom=3/4"));
         assert!(!bias("e2m1x16:f32".parse().unwrap(), "direct"));
