@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 
 /// A library that was built beside this test.
-fn library(name: &str) -> PathBuf {
+fn built(name: &str) -> PathBuf {
     let test = env::current_exe().unwrap();
     let folder = test.parent().unwrap();
     let places = [folder.join(name), folder.parent().unwrap().join(name)];
@@ -36,22 +36,37 @@ fn done(output: Output) -> String {
     text(&output.stdout)
 }
 
-/// The program over the shared library, and over the static one.
+/// The program over the shared library, and over the static one. Those of the folder that
+/// `BLOCKSCALE_C_PROGRAMS` names, made there if need be, can be carried to another machine with it.
 fn programs() -> &'static [PathBuf; 2] {
     static BUILT: OnceLock<(TempDir, [PathBuf; 2])> = OnceLock::new();
     let (_, programs) = BUILT.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
+        let temporary = tempfile::tempdir().unwrap();
+        let kept = env::var_os("BLOCKSCALE_C_PROGRAMS").map(PathBuf::from);
         let package = Path::new(env!("CARGO_MANIFEST_DIR"));
         let programs = ["libblockscale_capi.so", "libblockscale_capi.a"].map(|name| {
-            let program = folder.path().join(name.replace('.', "_"));
+            let folder = kept.as_deref().unwrap_or(temporary.path());
+            let program = folder.join(name.replace('.', "_"));
+            if program.exists() {
+                return program;
+            }
+            let library = folder.join(name);
+            std::fs::copy(built(name), &library).unwrap();
             let mut cc = compiler("CC", "cc");
             cc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-I"]).arg(package.join("include"));
-            cc.arg(package.join("tests/quantize.c")).arg(library(name));
+            cc.arg(package.join("tests/quantize.c"))
+                .arg("-L")
+                .arg(folder)
+                .arg(format!("-l:{name}"));
+            cc.arg("-Wl,-rpath,$ORIGIN");
             cc.args(["-ldl", "-lm", "-lpthread", "-lgcc_s", "-o"]).arg(&program);
             done(cc.output().expect("a C compiler"));
+            if name.ends_with(".a") {
+                std::fs::remove_file(library).unwrap(); // it is in the program
+            }
             program
         });
-        (folder, programs)
+        (temporary, programs)
     });
     programs
 }

@@ -108,7 +108,7 @@ fn a_write_that_fails_leaves_nothing_behind() {
             FORCE.join(" ")
         );
         let mut shell = std::process::Command::new("sh");
-        shell.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_blockscale"));
+        shell.arg("-c").arg(script).arg(program());
         let run: Run = shell.arg(&input).arg(folder.path(output)).output().unwrap().into();
         run.refuses(&[output, "cannot write", "too large"]);
         assert_eq!(folder.names(), ["in", "old"]);

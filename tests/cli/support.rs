@@ -4,7 +4,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -167,8 +167,14 @@ impl Run {
     }
 }
 
+/// The command that cargo built, or the one that was carried to another machine with this test.
+pub fn program() -> OsString {
+    let carried = std::env::var_os("CARGO_BIN_EXE_blockscale");
+    carried.unwrap_or_else(|| env!("CARGO_BIN_EXE_blockscale").into())
+}
+
 pub fn command() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_blockscale"))
+    Command::new(program())
 }
 
 pub fn run<A: AsRef<OsStr>>(args: &[A]) -> Run {
