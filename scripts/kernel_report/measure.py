@@ -107,6 +107,7 @@ class Launched:
     threads: int
     counters: dict[str, int]
     lines: tuple[tuple[int, int], ...]
+    after: int  # bytes that the case's other launches move
 
     @property
     def name(self) -> str:
@@ -120,10 +121,16 @@ def launched(architecture: str, kind: str) -> Iterator[Launched]:
         case = json.loads(line)
         rows = [json.loads(row) for row in log[slice(*case["launches"])]]
         threads = [math.prod(row["grid"]) * math.prod(row["block"]) for row in rows]
-        # The others of a case clear a word or the like.
+        # The others clear a word, or look at the scales for marked blocks.
         size, row = max(zip(threads, rows, strict=True), key=lambda pair: pair[0])
         lines = tuple((int(number), count) for number, count in row.get("lines", {}).items())
-        yield Launched(case, row["entry"], size, row["counters"], lines)
+        sectors = sum(moved(other["counters"]) for other in rows if other is not row)
+        yield Launched(case, row["entry"], size, row["counters"], lines, 32 * sectors)
+
+
+def moved(counters: dict[str, int]) -> int:
+    """Sectors of a launch."""
+    return counters["global_load_sectors"] + counters["global_store_sectors"]
 
 
 def row_of(architecture: str, small: Launched, large: Launched) -> Row:
@@ -141,7 +148,8 @@ def row_of(architecture: str, small: Launched, large: Launched) -> Row:
     costs = {**classes, "issue": total, "shared_passes": counters["shared_wavefronts"] * per_element}
     bytes_ = (case["read"] + case["written"]) / elements
     gpu = model.GPUS.get(architecture)
-    predictions = {str(lanes): model.predict(gpu, costs, bytes_, lanes) for lanes in (64, 16)} if gpu else {}
+    after = small.after / elements
+    predictions = {str(lanes): model.predict(gpu, costs, bytes_, lanes, after) for lanes in (64, 16)} if gpu else {}
     requests = {kind: counters[f"global_{kind}_requests"] for kind in ("load", "store")}
     sectors = {kind: counters[f"global_{kind}_sectors"] for kind in ("load", "store")}
     ideal = {"load": case["read"] / 32, "store": case["written"] / 32}

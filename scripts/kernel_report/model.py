@@ -87,9 +87,13 @@ class Prediction:
     limit: str
 
 
-def predict(gpu: Gpu, per_element: Mapping[str, float], bytes_: float, conversion_lanes: int) -> Prediction:
+def predict(
+    gpu: Gpu, per_element: Mapping[str, float], bytes_: float, conversion_lanes: int, after: float = 0.0
+) -> Prediction:
+    """`after`: bytes an element that a further launch moves, at the memory's pace."""
     floor = bytes_ / gpu.bytes_per_clock
     times = {pipe: time / PIPE_SHARE for pipe, time in clocks(gpu, per_element, conversion_lanes).items()}
     times["memory"] = floor / MEMORY_SHARE
     limit = max(times, key=lambda pipe: times[pipe])
-    return Prediction(floor / times[limit], limit)
+    later = after / gpu.bytes_per_clock / MEMORY_SHARE
+    return Prediction(floor / (times[limit] + later), limit)
