@@ -68,6 +68,7 @@ __device__ inline void quantize_blocks(Profile const& profile, QuantizeBlocksArg
     __syncthreads();
     Scale const rule{a.fast, constants};
 
+    uint32_t const first_group = uint32_t(a.draws.column_offset / 16);  // a shard begins at a block
     uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     uint4* stage = stages[warp];
     for (uint32_t first = (blockIdx.x * kWarps + warp) * 32; first < a.blocks; first += gridDim.x * (kWarps * 32)) {
@@ -86,11 +87,11 @@ __device__ inline void quantize_blocks(Profile const& profile, QuantizeBlocksArg
         }
 
         uint32_t block = first + lane;
-        uint32_t row = 0;
-        uint64_t k = 0;
+        uint32_t row = 0, group = 0;
         if (kDrawn) {
             row = a.columns(block);
-            k = uint64_t(block - row * a.columns.divisor) * kBlock;
+            group = (block - row * a.columns.divisor) * (kBlock / 16) + first_group;
+            row += a.draws.row_offset;
         }
         T const* type = nullptr;
         float amax = amax_of(type, run), factor;
@@ -99,7 +100,7 @@ __device__ inline void quantize_blocks(Profile const& profile, QuantizeBlocksArg
 #pragma unroll
         for (uint32_t i = 0; i < kBlock / 16; ++i) {
             uint32_t draws[8] = {};
-            if (kDrawn) draw16(a.draws, row, k + i * 16, draws);
+            if (kDrawn) draw16(a.draws, row, group + i, draws);
 #pragma unroll
             for (uint32_t half = 0; half < 2; ++half) {
                 float y[8];

@@ -18,15 +18,14 @@ struct FastScale {
     uint32_t drops_zero_sign;  // only y < 0 has a sign
 };
 
-// Draws of the 16 elements from k on, two of 16 bits a word. Rounding half away is a draw of a half.
-__device__ inline void draw16(Draws const& draws, uint32_t row, uint64_t k, uint32_t (&out)[8]) {
-    k += draws.column_offset;
-    row += draws.row_offset;
+// Draws of the 16 elements from 16 `group` on, shard offsets counted, two of 16 bits a word. Rounding
+// half away is a draw of a half.
+__device__ inline void draw16(Draws const& draws, uint32_t row, uint32_t group, uint32_t (&out)[8]) {
     auto call = [&](uint32_t at) {
         return philox4x32_10(at, row, draws.stream, draws.step, draws.key[0], draws.key[1]);
     };
     if (draws.draw_bits == 8) {
-        Words w = call(uint32_t(k / 16));
+        Words w = call(group);
         uint32_t words[4] = {w.x, w.y, w.z, w.w};
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
@@ -34,7 +33,7 @@ __device__ inline void draw16(Draws const& draws, uint32_t row, uint64_t k, uint
             out[2 * i + 1] = permute(words[i], 0, 0x3424);
         }
     } else if (draws.draw_bits == 16) {
-        Words a = call(uint32_t(k / 8)), b = call(uint32_t(k / 8) + 1);
+        Words a = call(2 * group), b = call(2 * group + 1);
         out[0] = a.x, out[1] = a.y, out[2] = a.z, out[3] = a.w;
         out[4] = b.x, out[5] = b.y, out[6] = b.z, out[7] = b.w;
     } else {
