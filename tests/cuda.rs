@@ -7,7 +7,7 @@ use blockscale::cuda::{
     CudaError, Device, DeviceReal, GroupRows, GroupedMut, IMAGES, QuantizedMut, TensorAmax,
     part_bytes,
 };
-use blockscale::format::{Format, Scale};
+use blockscale::format::{Element, Format, Scale};
 use blockscale::layout::{
     Bytes, Dense, Linear, Raw, ScaleLayout, SplitHalves, Tiled8x4, Tiled128x4,
 };
@@ -45,6 +45,7 @@ fn profiles() -> Vec<Profile> {
         ("int4/1x5:e4m3+tensor", "two-level"),
         ("e2m1x32:e8m0+tensor", "two-level"),
         ("int8x32:e8m0+tensor", "two-level+scale=floor"),
+        ("e3m0fx16:e8m0", "rceil"),
     ];
     let altered =
         altered.map(|(format, text)| Profile::parse(format.parse().unwrap(), text).unwrap());
@@ -304,34 +305,159 @@ fn launch_shapes_change_nothing() {
     }
 }
 
+/// A shard draws what the whole tensor would draw there, in whole blocks and with a tail.
+#[test]
+fn shards_draw_by_their_place() {
+    let Some(device) = device() else { return };
+    for (format, k) in [("nvfp4", 64), ("nvfp4", 72), ("mxfp8-e4m3", 96), ("mxfp8-e4m3", 70)] {
+        for rounding in roundings() {
+            let Rounding::Stochastic(draws) = rounding else { continue };
+            let shard = Rounding::Stochastic(draws.with_offset(1000, 96));
+            let profile = Profile::default_for(format.parse().unwrap());
+            compare::<f32>(&device, &Quantize::new(profile).rounding(shard), &[5, k], 4);
+        }
+    }
+}
+
+/// A block for each amax, +0 behind it; every third is negative.
+fn compare_amaxima(device: &Device, profile: Profile, amaxima: &[f32]) {
+    let block = profile.format().block();
+    let mut x = vec![0.0f32; amaxima.len() * block];
+    for (i, amax) in amaxima.iter().enumerate() {
+        x[i * block] = if i % 3 == 0 { -amax } else { *amax };
+    }
+    compare_values::<f32>(device, &Quantize::new(profile), &[amaxima.len(), block], x);
+}
+
+/// Around powers of two, where a rounded logarithm is an integer already or still.
+#[test]
+fn logarithms_turn_where_those_of_the_reference_do() {
+    let Some(device) = device() else { return };
+    let exponents = [
+        -125, -64, -63, -32, -31, -16, -15, -8, -7, -4, -3, -2, -1, 0, 1, 2, 4, 8, 16, 32, 64, 120,
+    ];
+    // The turns, and those seven quarters away that E4M3's largest value makes of them.
+    let ulps =
+        [0, 1, 2, 3, 4, 5, 6, 7, 11, 12, 19, 20, 21, 22, 23, 38, 39, 40, 44, 45, 77, 78, 88, 89];
+    // Blocks of two for the generic kernel, whole blocks of the named formats for theirs.
+    for (format, profile) in [
+        ("e3m0fx2:e8m0", "rceil+scale=floor-log2"),
+        ("e3m0fx2:e8m0", "rceil+scale=floor-log2-wrap"),
+        ("e3m0fx2:e8m0", "rceil+scale=ceil-log2"),
+        ("mxfp4", "microxcaling"),
+        ("mxfp8-e4m3", "modelopt"),
+    ] {
+        let profile = Profile::parse(format.parse().unwrap(), profile).unwrap();
+        // Logarithms are those of amax, or of amax / max.
+        let max = profile.format().element().max();
+        let powers = exponents.iter().flat_map(|e| [2f32.powi(*e), 2f32.powi(*e) * max]);
+        let near = powers.filter(|power| power.is_finite()).flat_map(|power| {
+            let bits = power.to_bits();
+            ulps.into_iter().flat_map(move |ulps| [bits - ulps, bits + ulps])
+        });
+        compare_amaxima(&device, profile, &near.map(f32::from_bits).collect::<Vec<_>>());
+    }
+}
+
+/// Where a rule that looks at bits goes from one scale to the next.
+#[test]
+fn scales_turn_where_those_of_the_reference_do() {
+    let Some(device) = device() else { return };
+    let parse = |format: &str, profile| Profile::parse(format.parse().unwrap(), profile).unwrap();
+    // Quotients about 2^-127, a subnormal that E8M0 has.
+    for (format, profile) in [("mxint8", "ceil"), ("mxfp4", "rceil"), ("mxfp8-e4m3", "rceil")] {
+        let profile = parse(format, profile);
+        let largest = match profile.format().element() {
+            Element::Int(int) => int.max_code().into(),
+            float => float.max(),
+        };
+        let turn = (2f32.powi(-100) * largest * 2f32.powi(-27)).to_bits();
+        let near = (turn - 9..=turn + 9).map(f32::from_bits).collect::<Vec<_>>();
+        compare_amaxima(&device, profile, &near);
+    }
+    // Fitted scales with the mantissa of the square root of two, and one more.
+    let fitted = parse("e2m1x2:e8m0", "rceil+scale=rms-nearest");
+    for (bits, code) in [(0x4039_d22f, 127), (0x4039_d230, 128)] {
+        let x = [f32::from_bits(bits), -f32::from_bits(bits)];
+        assert_eq!(Quantize::new(fitted).run(&x, &[1, 2]).unwrap().scales().as_bytes(), [code]);
+        compare_values::<f32>(&device, &Quantize::new(fitted), &[1, 2], x.to_vec());
+    }
+}
+
+/// Half of the smallest step and the value below it, which goes up too where a half is added.
+#[test]
+fn half_a_step_is_rounded_as_the_reference_rounds_it() {
+    let Some(device) = device() else { return };
+    let named = Format::NAMED.iter().filter(|(_, format)| format.scale() == Scale::E8M0);
+    for profile in named.flat_map(|(_, format)| Profile::all(*format)) {
+        let element = profile.format().element();
+        let (half, amax) = (element.min_positive() * 0.5, 2f32.powi(element.emax()));
+        // One whole block, and one with a tail behind it.
+        for k in [32, 35] {
+            let mut x = vec![amax; k];
+            for (i, bits) in (k - 2..k).zip([half.to_bits() - 1, half.to_bits()]) {
+                x[i] = f32::from_bits(bits);
+                x[i - k / 2] = -x[i];
+            }
+            compare_values::<f32>(&device, &Quantize::new(profile), &[1, k], x);
+        }
+    }
+}
+
+/// Scales may begin at any byte, also where blocks with NaN are looked for.
+#[test]
+fn scales_may_begin_anywhere() {
+    let Some(device) = device() else { return };
+    let x: Vec<f32> = block_values(40 * 32, 5);
+    let quantize = Quantize::new(Profile::default_for(Format::MXFP4));
+    let expected = quantize.backend(Backend::Reference).run(&x, &[1, x.len()]).unwrap();
+    let x_on = device.upload(&x).unwrap();
+    let mut codes = device.upload(&vec![0u8; expected.codes().as_bytes().len()]).unwrap();
+    let mut scales = device.upload(&[0u8; 41]).unwrap();
+    let to = QuantizedMut {
+        codes: &mut codes,
+        scales: &mut scales.slice_mut(1..),
+        tensor_scale: None,
+        status: None,
+    };
+    device.quantize_into(&quantize, &x_on, &[1, x.len()], TensorAmax::Given, to).unwrap();
+    let read = |bytes| device.stream().clone_dtoh(bytes).unwrap();
+    assert!(read(&codes) == expected.codes().as_bytes(), "codes");
+    assert_eq!(read(&scales)[1..], *expected.scales().as_bytes(), "scales");
+}
+
 /// Groups of rows, linear and tiled, against the reference run on each group alone.
 fn grouped<L: ScaleLayout, T: DeviceReal>(device: &Device, profile: Profile, rounding: Rounding) {
-    const K: usize = 80;
+    // Rows of two-byte values begin at no multiple of 16 bytes.
+    const K: usize = 84;
     const ROWS: usize = 300;
     let x: Vec<T> = values(ROWS * K, 12, false);
     // The last two change between the calls: sizes are read on the device.
-    let sizes: [[(u32, u32); 5]; 3] = [
-        [(0, 1), (1, 0), (1, 130), (140, 0), (140, 160)],
-        [(0, 0), (0, 0), (7, 128), (135, 1), (136, 0)],
+    let sizes: [Vec<(u32, u32)>; 4] = [
+        vec![(0, 1), (1, 0), (1, 130), (140, 0), (140, 160)],
+        vec![(0, 0), (0, 0), (7, 128), (135, 1), (136, 0)],
         // Beyond the rows: left out, and told.
-        [(0, 299), (299, 0), (299, 0), (299, 5), (u32::MAX, 7)],
+        vec![(0, 299), (299, 0), (299, 0), (299, 5), (u32::MAX, 7)],
+        // More than a warp sums at once.
+        (0..70).map(|group| (4 * group, group % 5)).collect(),
     ];
     let format = profile.format();
     let columns = format.scales_per_row(K);
     let padded = if L::TILE == 0 { columns } else { columns.next_multiple_of(4) };
-    let scale_rows = grouped_scale_rows(ROWS, 5, L::TILE).unwrap();
     let row_bytes = part_bytes(&profile, &[1, K]).unwrap().0;
     let x_on_device = device.upload(&x).unwrap();
     for (call, groups) in sizes.into_iter().enumerate() {
-        let (firsts, counts): (Vec<u32>, Vec<u32>) = groups.into_iter().unzip();
+        let scale_rows = grouped_scale_rows(ROWS, groups.len(), L::TILE).unwrap();
+        let (firsts, counts): (Vec<u32>, Vec<u32>) = groups.iter().copied().unzip();
         let (firsts_on, counts_on) =
             (device.upload(&firsts[..]).unwrap(), device.upload(&counts[..]).unwrap());
         let mut codes = device.upload(&vec![0xa5u8; ROWS * row_bytes]).unwrap();
         let mut scales = device.upload(&vec![0xa5u8; scale_rows * padded]).unwrap();
-        let mut rows = device.upload(&[0u32; 6]).unwrap();
-        let mut tensor_scales = device.upload(&[0f32; 5]).unwrap();
+        let mut rows = device.upload(&vec![0u32; groups.len() + 1]).unwrap();
+        let mut tensor_scales = device.upload(&vec![0f32; groups.len()]).unwrap();
         let mut status = device.upload(&[0u32]).unwrap();
-        let mut workspace = device.upload(&[0xa5u8; WORKSPACE]).unwrap();
+        let bytes = WORKSPACE.max(4 * groups.len());
+        let mut workspace = device.upload(&vec![0xa5u8; bytes]).unwrap();
         let given = [3.0f32, 0.5, 1e30, 700.0, 7.0];
         let given_on = device.upload(&given).unwrap();
         let quantize = Quantize::new(profile).rounding(rounding);
@@ -505,6 +631,14 @@ fn amax_matches<T: DeviceReal>() {
             got == expected || got.is_nan() && expected.is_nan(),
             "{len}: {got} not {expected}"
         );
+    }
+    // Wherever the largest is: in any lane of any warp, as a vector and as one value.
+    let drops = Profile::parse(Format::NVFP4, "torchao+nonfinite=drop").unwrap();
+    for (at, profile) in (0..2100).step_by(41).flat_map(|at| [(at, &profile), (at, &drops)]) {
+        let mut x = vec![T::from_f32(0.5); 2100];
+        x[at] = T::from_f32(-1.0);
+        let got = device.amax(profile, &device.upload(&x).unwrap(), &[2100]).unwrap();
+        assert_eq!(device.stream().clone_dtoh(&got).unwrap(), [1.0], "the largest at {at}");
     }
 }
 
