@@ -1,7 +1,7 @@
 //! The reader and the writer, as a library user has them.
 
 use blockscale::checkpoint::{
-    Dtype, Entry, Error, Existing, Float, Plan, Reader, Record, StoredRounding, Writer,
+    Dtype, Entry, Error, Existing, Float, Plan, Reader, Record, StoredRounding, Values, Writer,
 };
 use blockscale::format::Format;
 use blockscale::numerics::Profile;
@@ -32,10 +32,10 @@ fn sample(n: usize) -> Vec<f32> {
 fn file(folder: &TempDir) -> (PathBuf, Record, QuantizedTensor) {
     let path = folder.path().join("q.safetensors");
     let record = record(Format::NVFP4, &[3, 40], 1);
-    let tensor = record.quantize("w").run(&sample(120), &record.stored_shape()).unwrap();
+    let tensor = record.quantize("w").run(&sample(120), &record.stored_shape().unwrap()).unwrap();
     let mut plan = Plan::new();
     plan.metadata("note", "kept");
-    plan.quantized("w", &record);
+    plan.quantized("w", &record).unwrap();
     plan.tensor("bias", Dtype::BF16, &[2]);
     plan.tensor("empty", Dtype::F16, &[0, 4]);
     let mut writer = Writer::create(&path, plan, Existing::Keep).unwrap();
@@ -137,9 +137,50 @@ fn plans_that_no_file_can_hold_are_refused() {
     refused(&[("a", Dtype::F4, &[3])], "'a': shape");
     refused(&[("__metadata__", Dtype::U8, &[1])], "__metadata__");
     let mut plan = Plan::new();
-    plan.quantized("w", &record(Format::MXFP4, &[1, 32], 1));
+    plan.quantized("w", &record(Format::MXFP4, &[1, 32], 1)).unwrap();
     plan.tensor("w.scales", Dtype::U8, &[1]);
     assert!(matches!(Writer::create(&path, plan, Existing::Keep), Err(Error::Tensor { .. })));
+}
+
+/// A record that contradicts itself is an error of every method that looks at its shape.
+#[test]
+fn an_axis_that_is_not_there_is_an_error() {
+    for (shape, axis) in [(&[1, 16][..], 5), (&[1, 16], 2), (&[], 0), (&[4], usize::MAX)] {
+        let record = record(Format::MXFP4, shape, axis);
+        let mut plan = Plan::new();
+        let refused = [
+            record.stored_shape().map(drop),
+            record.parts("w").map(drop),
+            plan.quantized("w", &record),
+        ];
+        for refused in refused {
+            let text = refused.unwrap_err().to_string();
+            assert!(text.contains(&format!("the axis is {axis} of shape {shape:?}")), "{text}");
+        }
+        // Nothing of it entered the plan.
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("out");
+        Writer::create(&path, plan, Existing::Keep).unwrap().finish().unwrap();
+        assert!(Reader::open(&path).unwrap().metadata().is_empty());
+    }
+}
+
+#[test]
+fn values_that_do_not_fit_are_errors() {
+    let values = || Values::from_bytes(Float::F16, &[0; 8]).unwrap();
+    assert!(matches!(
+        values().axis_to_last(&[3, 5], 0),
+        Err(blockscale::Error::WrongLength { .. })
+    ));
+    assert!(matches!(
+        values().axis_to_last(&[2, 2], 7),
+        Err(blockscale::Error::InvalidValue { .. })
+    ));
+    let overflowing = [usize::MAX, usize::MAX, 4];
+    let shape = values().axis_from_last(&overflowing, 0);
+    assert!(matches!(shape, Err(blockscale::Error::InvalidShape { .. })));
+    let cut = Values::from_bytes(Float::F32, &[0; 7]);
+    assert!(matches!(cut, Err(blockscale::Error::InvalidValue { .. })));
 }
 
 #[test]
@@ -215,9 +256,9 @@ proptest! {
         let mut record = record(Format::NAMED[format].1, &shape, axis % shape.len());
         record.rounding = seed.map_or(StoredRounding::Nearest, |seed| StoredRounding::Stochastic { seed });
         let x = sample(shape.iter().product());
-        let tensor = record.quantize("w").run(&x, &record.stored_shape()).unwrap();
+        let tensor = record.quantize("w").run(&x, &record.stored_shape().unwrap()).unwrap();
         let mut plan = Plan::new();
-        plan.quantized("w", &record);
+        plan.quantized("w", &record).unwrap();
         let mut writer = Writer::create(&path, plan, Existing::Keep).unwrap();
         writer.write_quantized("w", &tensor).unwrap();
         writer.finish().unwrap();

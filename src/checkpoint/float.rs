@@ -79,9 +79,10 @@ impl FromStr for Float {
 ///
 /// ```
 /// use blockscale::checkpoint::{Float, Values};
-/// let values = Values::from_bytes(Float::Bf16, &[0x80, 0x3f, 0x00, 0xc0]);
+/// let values = Values::from_bytes(Float::Bf16, &[0x80, 0x3f, 0x00, 0xc0])?;
 /// assert_eq!(values.to_f32(), [1.0, -2.0]);
 /// assert_eq!(values.to_bytes(), [0x80, 0x3f, 0x00, 0xc0]);
+/// # Ok::<(), blockscale::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
@@ -105,16 +106,26 @@ macro_rules! each {
 }
 
 impl Values {
-    /// Reads little-endian values; bytes behind the last whole value are left out.
-    pub fn from_bytes(float: Float, bytes: &[u8]) -> Self {
+    /// Reads little-endian values.
+    ///
+    /// # Errors
+    /// [`Error::InvalidValue`] where a part of a value is left over.
+    pub fn from_bytes(float: Float, bytes: &[u8]) -> Result<Self> {
         fn read<const N: usize, T>(bytes: &[u8], value: fn([u8; N]) -> T) -> Vec<T> {
             bytes.as_chunks::<N>().0.iter().map(|bytes| value(*bytes)).collect()
         }
-        match float {
+        if !bytes.len().is_multiple_of(float.bytes()) {
+            return Err(Error::InvalidValue {
+                what: "the number of bytes",
+                given: format!("{} for {float}", bytes.len()),
+                rule: "an f32 has 4 of them, a bf16 and an f16 have 2",
+            });
+        }
+        Ok(match float {
             Float::F32 => Self::F32(read(bytes, f32::from_le_bytes)),
             Float::Bf16 => Self::Bf16(read(bytes, bf16::from_le_bytes)),
             Float::F16 => Self::F16(read(bytes, f16::from_le_bytes)),
-        }
+        })
     }
 
     /// What `tensor` decodes to in that type, in its own order of axes.
@@ -156,20 +167,27 @@ impl Values {
     }
 
     /// The values of a tensor of `shape` with axis `axis` moved behind all others.
-    pub fn axis_to_last(self, shape: &[usize], axis: usize) -> Self {
-        match self {
-            Self::F32(x) => Self::F32(axis::to_last(x, shape, axis)),
-            Self::Bf16(x) => Self::Bf16(axis::to_last(x, shape, axis)),
-            Self::F16(x) => Self::F16(axis::to_last(x, shape, axis)),
-        }
+    ///
+    /// # Errors
+    /// [`Error::InvalidValue`] for an axis that `shape` does not have; [`Error::WrongLength`] where
+    /// `shape` has another number of elements, [`Error::InvalidShape`] where no tensor has as many.
+    pub fn axis_to_last(self, shape: &[usize], axis: usize) -> Result<Self> {
+        Ok(match self {
+            Self::F32(x) => Self::F32(axis::to_last(x, shape, axis)?),
+            Self::Bf16(x) => Self::Bf16(axis::to_last(x, shape, axis)?),
+            Self::F16(x) => Self::F16(axis::to_last(x, shape, axis)?),
+        })
     }
     /// Undoes [`axis_to_last`](Self::axis_to_last); `shape` is the one to come back to.
-    pub fn axis_from_last(self, shape: &[usize], axis: usize) -> Self {
-        match self {
-            Self::F32(x) => Self::F32(axis::from_last(x, shape, axis)),
-            Self::Bf16(x) => Self::Bf16(axis::from_last(x, shape, axis)),
-            Self::F16(x) => Self::F16(axis::from_last(x, shape, axis)),
-        }
+    ///
+    /// # Errors
+    /// Those of [`axis_to_last`](Self::axis_to_last).
+    pub fn axis_from_last(self, shape: &[usize], axis: usize) -> Result<Self> {
+        Ok(match self {
+            Self::F32(x) => Self::F32(axis::from_last(x, shape, axis)?),
+            Self::Bf16(x) => Self::Bf16(axis::from_last(x, shape, axis)?),
+            Self::F16(x) => Self::F16(axis::from_last(x, shape, axis)?),
+        })
     }
 
     /// Quantizes them.
@@ -199,10 +217,12 @@ mod tests {
             assert_eq!(name.parse::<Float>().unwrap(), float);
             assert_eq!((Float::of(dtype), float.dtype()), (Some(float), dtype));
             assert_eq!(float.bytes() * 8, dtype.bitsize());
-            let values = Values::from_bytes(float, &[1, 2, 3, 4, 5, 6, 7, 8]);
+            let values = Values::from_bytes(float, &[1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
             assert_eq!((values.float(), values.len()), (float, 8 / float.bytes()));
             assert_eq!(values.to_bytes(), [1, 2, 3, 4, 5, 6, 7, 8]);
-            assert!(!values.is_empty() && Values::from_bytes(float, &[]).is_empty());
+            assert!(!values.is_empty() && Values::from_bytes(float, &[]).unwrap().is_empty());
+            let cut = Values::from_bytes(float, &[0; 5]).unwrap_err().to_string();
+            assert!(cut.contains(&format!("is 5 for {name}")), "{cut}");
         }
         assert_eq!(Float::of(Dtype::F64), None);
         assert!("f64".parse::<Float>().is_err());

@@ -68,11 +68,12 @@ impl StoredRounding {
 ///     dtype: Float::F32,
 ///     shape: vec![20, 3],
 /// };
-/// assert_eq!(record.stored_shape(), [3, 20]);
-/// let parts = record.parts("w");
+/// assert_eq!(record.stored_shape()?, [3, 20]);
+/// let parts = record.parts("w")?;
 /// assert_eq!((parts[0].name.as_str(), &parts[0].shape[..]), ("w.codes", &[3, 10][..]));
 /// assert_eq!((parts[1].name.as_str(), &parts[1].shape[..]), ("w.scales", &[3, 2][..]));
 /// assert_eq!((parts[2].name.as_str(), parts[2].dtype), ("w.tensor_amax", Dtype::F32));
+/// # Ok::<(), blockscale::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
@@ -118,18 +119,23 @@ struct Text {
 impl Record {
     /// The shape of the quantized tensor: the original one with the block axis moved behind all
     /// others.
-    pub fn stored_shape(&self) -> Vec<usize> {
+    ///
+    /// # Errors
+    /// [`Error::InvalidValue`](crate::Error::InvalidValue) where the shape has no such axis.
+    pub fn stored_shape(&self) -> crate::Result<Vec<usize>> {
         axis::shape_to_last(&self.shape, self.axis)
     }
 
     /// The tensors that the file holds for the quantized tensor `name`: codes, scales and, where
     /// the profile stores one, the tensor scale.
-    pub fn parts(&self, name: &str) -> Vec<Part> {
+    ///
+    /// # Errors
+    /// Those of [`stored_shape`](Self::stored_shape).
+    pub fn parts(&self, name: &str) -> crate::Result<Vec<Part>> {
         let format = self.profile.format();
-        let mut rows = self.stored_shape();
+        let mut rows = self.stored_shape()?;
         let k = rows.pop().unwrap_or(0);
-        // The raw layout takes any K.
-        let bytes = Raw::row_bytes(k, format.element().bits(), format.block()).unwrap_or(k);
+        let bytes = Raw::row_bytes(k, format.element().bits(), format.block())?;
         let matrix = |columns| [rows.as_slice(), &[columns]].concat();
         let part = |suffix, dtype, shape| Part { name: format!("{name}.{suffix}"), dtype, shape };
         let mut parts = vec![
@@ -138,7 +144,7 @@ impl Record {
         ];
         let tensor_scale = self.profile.tensor_scale_name();
         parts.extend(tensor_scale.map(|suffix| part(suffix, Dtype::F32, vec![1])));
-        parts
+        Ok(parts)
     }
 
     /// The quantization that makes the tensor `name` of this record.
@@ -267,7 +273,8 @@ mod tests {
                 dtype: Float::F32,
                 shape: vec![2, 3, 33],
             };
-            let shapes: Vec<_> = record.parts("w").into_iter().map(|part| part.shape).collect();
+            let shapes: Vec<_> =
+                record.parts("w").unwrap().into_iter().map(|part| part.shape).collect();
             assert_eq!(shapes, [vec![2, 3, bytes], vec![2, 3, 2]], "{format}");
         }
     }

@@ -4,7 +4,7 @@ use super::error::{Error, Result};
 use super::float::{Float, Values};
 use super::header::{Flaw, Header};
 use super::map::Map;
-use super::raw::{Record, TENSOR_KEY, VERSION, VERSION_KEY};
+use super::raw::{Part, Record, TENSOR_KEY, VERSION, VERSION_KEY};
 use crate::QuantizedTensor;
 use crate::numerics::TensorScale;
 use safetensors::Dtype;
@@ -42,6 +42,8 @@ pub struct Reader {
     tensors: Vec<(String, TensorInfo)>,
     index: HashMap<String, usize>,
     records: BTreeMap<String, Record>,
+    /// What each record says is stored, by the same names.
+    parts: HashMap<String, Vec<Part>>,
 }
 
 /// A stored tensor, as the header describes it.
@@ -97,15 +99,18 @@ impl Reader {
         let parsed = Header::parse(&map);
         let (Header { metadata, tensors }, start) = parsed.map_err(|flaw| flaw.at(&path))?;
         let index = tensors.iter().enumerate().map(|(i, (name, _))| (name.clone(), i)).collect();
-        let records = BTreeMap::new();
-        let mut reader = Self { path, map, start, metadata, tensors, index, records };
-        reader.records = reader.read_records()?;
+        let (records, parts) = (BTreeMap::new(), HashMap::new());
+        let mut reader = Self { path, map, start, metadata, tensors, index, records, parts };
+        for (name, record, parts) in reader.read_records()? {
+            reader.parts.insert(name.clone(), parts);
+            reader.records.insert(name, record);
+        }
         Ok(reader)
     }
 
     /// The records of the metadata, each checked against the tensors there are.
-    fn read_records(&self) -> Result<BTreeMap<String, Record>> {
-        let mut records = BTreeMap::new();
+    fn read_records(&self) -> Result<Vec<(String, Record, Vec<Part>)>> {
+        let mut records = Vec::new();
         for (key, json) in &self.metadata {
             let Some(name) = key.strip_prefix(TENSOR_KEY) else { continue };
             let flawed = |reason| Flaw { tensor: Some(name.to_owned()), reason }.at(&self.path);
@@ -120,10 +125,11 @@ impl Reader {
             if self.index.contains_key(name) {
                 return Err(flawed("stands there both quantized and plain".to_owned()));
             }
-            for part in record.parts(name) {
+            let parts = record.parts(name).map_err(|error| flawed(error.to_string()))?;
+            for part in &parts {
                 let info = self.info(&part.name);
                 let found = info.map(|(_, info)| (info.dtype, info.shape.as_slice()));
-                if found != Some((part.dtype, &part.shape)) {
+                if found != Some((part.dtype, part.shape.as_slice())) {
                     let found = found.map_or("missing".to_owned(), |(dtype, shape)| {
                         format!("{dtype} of shape {shape:?}")
                     });
@@ -133,7 +139,7 @@ impl Reader {
                     )));
                 }
             }
-            records.insert(name.to_owned(), record);
+            records.push((name.to_owned(), record, parts));
         }
         Ok(records)
     }
@@ -150,6 +156,11 @@ impl Reader {
     pub fn records(&self) -> &BTreeMap<String, Record> {
         &self.records
     }
+    /// The stored tensors of the quantized tensor `name`: codes, scales and, where there is one,
+    /// the tensor scale. None for a name without a record.
+    pub fn parts(&self, name: &str) -> &[Part] {
+        self.parts.get(name).map_or(&[], Vec::as_slice)
+    }
     /// Bytes of the file.
     pub fn file_bytes(&self) -> usize {
         self.map.len()
@@ -165,7 +176,7 @@ impl Reader {
         let mut codes = HashMap::new();
         let mut others = HashSet::new();
         for (name, record) in &self.records {
-            let mut parts = record.parts(name).into_iter().map(|part| part.name);
+            let mut parts = self.parts(name).iter().map(|part| part.name.as_str());
             codes.extend(parts.next().map(|part| (part, (name, record))));
             others.extend(parts);
         }
@@ -196,7 +207,8 @@ impl Reader {
             tensor: name.to_owned(),
             dtype,
         })?;
-        Ok(Values::from_bytes(float, bytes))
+        let refused = |source| self.refused(name, source);
+        Values::from_bytes(float, bytes).map_err(refused)
     }
 
     /// A quantized tensor over the bytes of the file, its block axis last.
@@ -208,8 +220,8 @@ impl Reader {
         let missing = || self.missing("quantized", name);
         let record = self.records.get(name).ok_or_else(missing)?;
         let mut parts = Vec::new();
-        for part in record.parts(name) {
-            parts.push((part.name.clone(), self.tensor(&part.name)?.bytes));
+        for part in self.parts(name) {
+            parts.push((&part.name, self.tensor(&part.name)?.bytes));
         }
         let [(_, codes), (_, scales), tensor_scale @ ..] = parts.as_slice() else {
             return Err(missing());
@@ -219,29 +231,20 @@ impl Reader {
             let of = [TensorScale::Amax, TensorScale::Decode, TensorScale::Encode];
             of.map(|of| of(value)).into_iter().find(|scale| part.ends_with(scale.name()))
         });
-        let shape = record.stored_shape();
-        QuantizedTensor::from_parts(
-            record.profile,
-            record.blocks,
-            &shape,
-            *codes,
-            *scales,
-            tensor_scale,
-        )
-        .map_err(|source| Error::Quantization {
-            path: self.path.clone(),
-            tensor: name.to_owned(),
-            source: Box::new(source),
-        })
+        let (profile, blocks) = (record.profile, record.blocks);
+        let refused = |source| self.refused(name, source);
+        let shape = record.stored_shape().map_err(refused)?;
+        QuantizedTensor::from_parts(profile, blocks, &shape, *codes, *scales, tensor_scale)
+            .map_err(refused)
     }
 
     /// Gives back the memory of what was read of a plain or quantized tensor. It is read again if
     /// it is used again, so this changes no result.
     pub fn release(&mut self, name: &str) {
-        let parts = self.records.get(name).map(|record| record.parts(name)).unwrap_or_default();
-        let names = parts.into_iter().map(|part| part.name).chain([name.to_owned()]);
+        let parts = self.parts(name).iter().map(|part| part.name.as_str());
+        let names = parts.chain([name]);
         let ranges: Vec<_> =
-            names.filter_map(|name| self.info(&name).map(|(_, info)| self.range(info))).collect();
+            names.filter_map(|name| self.info(name).map(|(_, info)| self.range(info))).collect();
         ranges.into_iter().for_each(|range| self.map.release(range));
     }
 
@@ -262,6 +265,11 @@ impl Reader {
 
     fn range(&self, info: &TensorInfo) -> Range<usize> {
         self.start + info.data_offsets.0..self.start + info.data_offsets.1
+    }
+
+    fn refused(&self, name: &str, source: crate::Error) -> Error {
+        let (path, tensor) = (self.path.clone(), name.to_owned());
+        Error::Quantization { path, tensor, source: Box::new(source) }
     }
 
     fn missing(&self, kind: &'static str, name: &str) -> Error {

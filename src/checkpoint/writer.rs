@@ -40,12 +40,17 @@ impl Plan {
         self.tensors.push((name.into(), dtype, shape.to_vec()));
     }
     /// A quantized tensor: its parts and its record.
-    pub fn quantized(&mut self, name: &str, record: &Record) {
+    ///
+    /// # Errors
+    /// Those of [`Record::parts`]; the plan is then what it was.
+    pub fn quantized(&mut self, name: &str, record: &Record) -> crate::Result<()> {
+        let parts = record.parts(name)?;
         self.metadata(VERSION_KEY, VERSION);
         self.metadata(format!("{TENSOR_KEY}{name}"), record.to_json());
-        for part in record.parts(name) {
+        for part in parts {
             self.tensor(part.name, part.dtype, &part.shape);
         }
+        Ok(())
     }
 
     /// The header, in the `safetensors` crate's order: types of wide alignment first, so that
@@ -107,10 +112,10 @@ pub enum Existing {
 ///     shape: vec![2, 16],
 /// };
 /// let x: Vec<f32> = (0..32).map(|i| i as f32).collect();
-/// let q = record.quantize("w").run(&x, &record.stored_shape())?;
+/// let q = record.quantize("w").run(&x, &record.stored_shape()?)?;
 ///
 /// let mut plan = Plan::new();
-/// plan.quantized("w", &record);
+/// plan.quantized("w", &record)?;
 /// let mut writer = Writer::create(&path, plan, Existing::Keep)?;
 /// writer.write_quantized("w", &q)?;
 /// writer.finish()?;

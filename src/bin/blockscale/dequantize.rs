@@ -26,7 +26,7 @@ pub fn run(args: &DequantizeArgs) -> Result<(), Failure> {
             Entry::Plain(stored) => (stored.name, stored.dtype, stored.shape, stored.bytes.len()),
             Entry::Quantized { name, record } => {
                 let mut stored = 0;
-                for part in record.parts(name) {
+                for part in reader.parts(name) {
                     stored += reader.tensor(&part.name)?.bytes.len();
                 }
                 (name, float.unwrap_or(record.dtype).dtype(), record.shape.as_slice(), stored)
@@ -95,7 +95,7 @@ fn restore(
 ) -> Result<u64, Failure> {
     let float = float.unwrap_or(record.dtype);
     let values = Values::dequantized(float, &reader.quantized(name)?, Backend::default());
-    let bytes = values.axis_from_last(&record.shape, record.axis).to_bytes();
+    let bytes = values.axis_from_last(&record.shape, record.axis)?.to_bytes();
     writer.write(name, &bytes)?;
     Ok(bytes.len() as u64)
 }

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::report::{self, ErrorReport, Table};
 use blockscale::QuantizedTensor;
 use blockscale::analysis::{Errors, Metrics};
-use blockscale::checkpoint::{Error, Float, Reader, Record, Stored, StoredRounding};
+use blockscale::checkpoint::{Error, Float, Reader, Record, Stored, StoredRounding, Values};
 use serde::Serialize;
 use std::fmt;
 
@@ -110,8 +110,11 @@ fn measure(
         ))
         .into());
     }
-    let values = original.values(name)?.axis_to_last(&record.shape, record.axis);
-    Ok(values.metrics(tensor).map_err(|error| refused(error.to_string()))?)
+    let metrics = original
+        .values(name)?
+        .axis_to_last(&record.shape, record.axis)
+        .and_then(|values| values.metrics(tensor));
+    Ok(metrics.map_err(|error| refused(error.to_string()))?)
 }
 
 fn plain(
@@ -141,9 +144,9 @@ fn plain(
     } else if is_float(&before) && is_float(stored) {
         let values = |tensor: &Stored| {
             let float = Float::of(tensor.dtype).unwrap_or(Float::F32);
-            blockscale::checkpoint::Values::from_bytes(float, tensor.bytes).to_f32()
+            Values::from_bytes(float, tensor.bytes).map(|values| values.to_f32())
         };
-        let errors = Errors::of(&values(&before), &values(stored))?;
+        let errors = Errors::of(&values(&before)?, &values(stored)?)?;
         overall.errors.merge(&errors);
         report.errors = Some(ErrorReport::from(&errors));
     } else {

@@ -182,7 +182,7 @@ fn plan(reader: &Reader, jobs: &[Job]) -> Result<Plan, Failure> {
             Action::Copy(_) => plan.tensor(&job.name, stored.dtype, stored.shape),
             Action::Quantize(record) => {
                 let taken = |name: &str| reader.tensor(name).is_ok();
-                let parts = record.parts(&job.name);
+                let parts = record.parts(&job.name)?;
                 if let Some(part) = parts.iter().find(|part| taken(&part.name)) {
                     return Err(Failure::User(format!(
                         "{}: tensor '{}' cannot be quantized: '{}' already exists in the file; \
@@ -192,7 +192,7 @@ fn plan(reader: &Reader, jobs: &[Job]) -> Result<Plan, Failure> {
                         part.name,
                     )));
                 }
-                plan.quantized(&job.name, record);
+                plan.quantized(&job.name, record)?;
             }
         }
     }
@@ -208,10 +208,12 @@ fn quantize_one(
     record: &Record,
     how: &Quantize,
 ) -> Result<(usize, Metrics), Failure> {
-    let values = reader.values(name)?.axis_to_last(&record.shape, record.axis);
+    let values = reader.values(name)?;
     reader.release(name);
     let refused = |source| refused(reader.path(), name, source);
-    let quantized = match worker.quantize(&values, how, &record.stored_shape()) {
+    let values = values.axis_to_last(&record.shape, record.axis).map_err(refused)?;
+    let shape = record.stored_shape().map_err(refused)?;
+    let quantized = match worker.quantize(&values, how, &shape) {
         Ok(quantized) => quantized,
         Err(Refusal::Argument(source)) => return Err(refused(source).into()),
         #[cfg(feature = "cuda")]

@@ -1,7 +1,7 @@
 //! Which tensors are quantized, and why the others are not.
 
 use crate::failure::{Failure, note};
-use blockscale::checkpoint::{Float, Reader, Record, Stored};
+use blockscale::checkpoint::{Float, Reader, Stored};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use std::collections::HashSet;
 
@@ -37,9 +37,8 @@ impl Selection {
 
     /// Chooses among the tensors of a file, in the order in which they are stored.
     pub fn of(&self, reader: &Reader) -> Result<Vec<Choice>, Failure> {
-        let parts = |(name, record): (&String, &Record)| record.parts(name);
-        let parts: HashSet<String> =
-            reader.records().iter().flat_map(parts).map(|part| part.name).collect();
+        let parts = reader.records().keys().flat_map(|name| reader.parts(name));
+        let parts: HashSet<&str> = parts.map(|part| part.name.as_str()).collect();
         let mut matched = HashSet::new();
         let mut choices = Vec::new();
         for tensor in reader.tensors() {
