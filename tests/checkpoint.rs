@@ -140,6 +140,31 @@ fn plans_that_no_file_can_hold_are_refused() {
     plan.quantized("w", &record(Format::MXFP4, &[1, 32], 1)).unwrap();
     plan.tensor("w.scales", Dtype::U8, &[1]);
     assert!(matches!(Writer::create(&path, plan, Existing::Keep), Err(Error::Tensor { .. })));
+    // Nor one that the reader would refuse.
+    let mut both = Plan::new();
+    both.quantized("w", &record(Format::MXFP4, &[1, 32], 1)).unwrap();
+    both.tensor("w", Dtype::U8, &[1]);
+    let mut orphan = Plan::new();
+    orphan.quantized("w", &record(Format::MXFP4, &[1, 32], 1)).unwrap();
+    orphan.metadata("blockscale.version", "2");
+    let mut strange = Plan::new();
+    strange.metadata("blockscale.version", "1");
+    strange.metadata("blockscale.tensor.w", "{}");
+    for (plan, says) in
+        [(both, "both quantized and plain"), (orphan, "is 2"), (strange, "missing field")]
+    {
+        let error = Writer::create(&path, plan, Existing::Keep).unwrap_err().to_string();
+        assert!(error.contains("'w'") && error.contains(says), "{error}");
+    }
+    let mut long = Plan::new();
+    long.metadata("all", "a".repeat(100_000_000));
+    let error = Writer::create(&path, long, Existing::Keep).unwrap_err();
+    assert!(matches!(error, Error::LongHeader { limit: 100_000_000, .. }), "{error}");
+    let error = error.to_string();
+    for says in ["out: ", "would have 1000000", "at most 100000000"] {
+        assert!(error.contains(says), "{says}: {error}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 /// A record that contradicts itself is an error of every method that looks at its shape.

@@ -22,6 +22,30 @@ pub enum Error {
         /// Its answer.
         source: io::Error,
     },
+    /// The operating system refused bytes of a tensor.
+    #[error("{}: tensor '{tensor}': cannot write: {source}", path.display())]
+    Write {
+        /// The output.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its answer.
+        source: io::Error,
+    },
+    /// A plan whose header no reader would accept.
+    #[error(
+        "{}: its header would have {bytes} bytes, and at most {limit} are possible: fewer tensors, \
+         shorter names or less metadata would do",
+        path.display()
+    )]
+    LongHeader {
+        /// The output.
+        path: PathBuf,
+        /// The header's bytes.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// A path that names something other than a file.
     #[error("{}: {rule}", path.display())]
     Path {

@@ -17,10 +17,10 @@ use std::fmt;
 use std::path::Path;
 
 /// Bytes of the length in front of the header.
-const PREFIX: usize = size_of::<u64>();
+pub(super) const PREFIX: usize = size_of::<u64>();
 
 /// The longest header that readers accept, as in the `safetensors` crate.
-const LONGEST: usize = 100_000_000;
+pub(super) const LONGEST: usize = 100_000_000;
 
 /// The key of the file's own strings.
 pub(super) const METADATA: &str = "__metadata__";
@@ -120,15 +120,10 @@ impl Header {
     }
 
     /// The bytes before the data: length, header, padding. The same for the same header, whatever
-    /// the order in which its entries were found.
+    /// the order in which its entries were found; longer than [`LONGEST`] if need be.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Flaw> {
         let mut json = serde_json::to_vec(self).map_err(|error| Flaw::new(error.to_string()))?;
         json.resize(json.len().next_multiple_of(PREFIX), b' ');
-        if json.len() > LONGEST {
-            let reason =
-                format!("a header of {} bytes; at most {LONGEST} are possible", json.len());
-            return Err(Flaw::new(reason));
-        }
         let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
         bytes.append(&mut json);
         Ok(bytes)
@@ -172,7 +167,8 @@ impl<'de> Visitor<'de> for Entries {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-        let mut metadata = None;
+        // Null is no metadata, as in the `safetensors` crate.
+        let mut metadata: Option<Option<BTreeMap<String, String>>> = None;
         let mut tensors = BTreeMap::new();
         while let Some(name) = map.next_key::<String>()? {
             let twice = match name.as_str() {
@@ -188,8 +184,8 @@ impl<'de> Visitor<'de> for Entries {
                 return Err(A::Error::custom(format!("'{name}' stands there twice")));
             }
         }
-        let (metadata, tensors) = (metadata.unwrap_or_default(), tensors.into_iter().collect());
-        Ok(Header { metadata, tensors })
+        let metadata = metadata.flatten().unwrap_or_default();
+        Ok(Header { metadata, tensors: tensors.into_iter().collect() })
     }
 }
 
@@ -229,6 +225,9 @@ mod tests {
         assert_eq!(read.to_bytes().unwrap(), bytes[..start]);
         let theirs = SafeTensors::deserialize(&bytes).unwrap();
         assert_eq!(theirs.tensor("a").unwrap().data(), [4]);
+        let null = file(r#"{"__metadata__":null}"#, 0);
+        assert!(SafeTensors::deserialize(&null).is_ok());
+        assert!(Header::parse(&null).unwrap().0.metadata.is_empty());
         let empty = Header::default().to_bytes().unwrap();
         assert!(Header::parse(&empty).unwrap().0.tensors.is_empty());
     }
@@ -246,7 +245,7 @@ mod tests {
             )
         };
         let huge = u64::MAX / 8;
-        let cases: [(&str, Option<&str>, String, usize); 18] = [
+        let cases: [(&str, Option<&str>, String, usize); 19] = [
             ("expected a map", None, "[]".into(), 0),
             ("EOF", None, String::new(), 0),
             ("EOF", None, "{".into(), 0),
@@ -265,6 +264,7 @@ mod tests {
             ("overlaps", Some("b"), two("[2,6]"), 6),
             ("gap", Some("b"), two("[6,10]"), 10),
             ("twice", None, r#"{"__metadata__":{},"__metadata__":{}}"#.into(), 0),
+            ("twice", None, r#"{"__metadata__":null,"__metadata__":{}}"#.into(), 0),
         ];
         for (reason, tensor, json, data) in cases {
             let flaw = Header::parse(&file(&json, data)).unwrap_err();

@@ -26,6 +26,7 @@ mod header;
 mod map;
 mod raw;
 mod reader;
+mod temporary;
 mod writer;
 
 pub use error::{Error, Result};

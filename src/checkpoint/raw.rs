@@ -2,12 +2,14 @@
 
 use super::axis;
 use super::float::Float;
+use super::header::{Flaw, Header};
 use crate::format::Format;
 use crate::layout::{Packing, Raw};
 use crate::numerics::{Profile, Rounding, Stochastic};
 use crate::{Blocks, Quantize};
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// The metadata key that says which version of the layout a file is in.
 pub(super) const VERSION_KEY: &str = "blockscale.version";
@@ -100,6 +102,46 @@ pub struct Part {
     pub dtype: Dtype,
     /// Its shape.
     pub shape: Vec<usize>,
+}
+
+/// The records of a header's metadata with the names of their tensors, each checked against the
+/// tensors that the header has.
+pub(super) fn records(header: &Header) -> Result<Vec<(String, Record, Vec<Part>)>, Flaw> {
+    let Header { metadata, tensors } = header;
+    let infos: HashMap<&str, _> =
+        tensors.iter().map(|(name, info)| (name.as_str(), info)).collect();
+    let mut records = Vec::new();
+    for (key, json) in metadata {
+        let Some(name) = key.strip_prefix(TENSOR_KEY) else { continue };
+        let flawed = |reason| Flaw { tensor: Some(name.to_owned()), reason };
+        let version = metadata.get(VERSION_KEY).map_or("none", String::as_str);
+        if version != VERSION {
+            return Err(flawed(format!(
+                "{VERSION_KEY} is {version}; this program reads version {VERSION}"
+            )));
+        }
+        let record = Record::from_json(json)
+            .map_err(|reason| flawed(format!("its metadata is wrong: {reason}")))?;
+        if infos.contains_key(name) {
+            return Err(flawed("stands there both quantized and plain".to_owned()));
+        }
+        let parts = record.parts(name).map_err(|error| flawed(error.to_string()))?;
+        for part in &parts {
+            let found = infos.get(part.name.as_str());
+            let found = found.map(|info| (info.dtype, info.shape.as_slice()));
+            if found != Some((part.dtype, part.shape.as_slice())) {
+                let found = found.map_or("missing".to_owned(), |(dtype, shape)| {
+                    format!("{dtype} of shape {shape:?}")
+                });
+                return Err(flawed(format!(
+                    "its part '{}' is {found}; its metadata needs {} of shape {:?}",
+                    part.name, part.dtype, part.shape
+                )));
+            }
+        }
+        records.push((name.to_owned(), record, parts));
+    }
+    Ok(records)
 }
 
 /// A [`Record`] as JSON has it.

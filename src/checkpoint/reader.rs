@@ -2,9 +2,9 @@
 
 use super::error::{Error, Result};
 use super::float::{Float, Values};
-use super::header::{Flaw, Header};
+use super::header::Header;
 use super::map::Map;
-use super::raw::{Part, Record, TENSOR_KEY, VERSION, VERSION_KEY};
+use super::raw::{self, Part, Record};
 use crate::QuantizedTensor;
 use crate::numerics::TensorScale;
 use safetensors::Dtype;
@@ -96,52 +96,15 @@ impl Reader {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_owned();
         let map = Map::open(&path)?;
-        let parsed = Header::parse(&map);
-        let (Header { metadata, tensors }, start) = parsed.map_err(|flaw| flaw.at(&path))?;
+        let (header, start) = Header::parse(&map).map_err(|flaw| flaw.at(&path))?;
+        let (mut records, mut parts) = (BTreeMap::new(), HashMap::new());
+        for (name, record, stored) in raw::records(&header).map_err(|flaw| flaw.at(&path))? {
+            parts.insert(name.clone(), stored);
+            records.insert(name, record);
+        }
+        let Header { metadata, tensors } = header;
         let index = tensors.iter().enumerate().map(|(i, (name, _))| (name.clone(), i)).collect();
-        let (records, parts) = (BTreeMap::new(), HashMap::new());
-        let mut reader = Self { path, map, start, metadata, tensors, index, records, parts };
-        for (name, record, parts) in reader.read_records()? {
-            reader.parts.insert(name.clone(), parts);
-            reader.records.insert(name, record);
-        }
-        Ok(reader)
-    }
-
-    /// The records of the metadata, each checked against the tensors there are.
-    fn read_records(&self) -> Result<Vec<(String, Record, Vec<Part>)>> {
-        let mut records = Vec::new();
-        for (key, json) in &self.metadata {
-            let Some(name) = key.strip_prefix(TENSOR_KEY) else { continue };
-            let flawed = |reason| Flaw { tensor: Some(name.to_owned()), reason }.at(&self.path);
-            let version = self.metadata.get(VERSION_KEY).map_or("none", String::as_str);
-            if version != VERSION {
-                return Err(flawed(format!(
-                    "{VERSION_KEY} is {version}; this program reads version {VERSION}"
-                )));
-            }
-            let record = Record::from_json(json)
-                .map_err(|reason| flawed(format!("its metadata is wrong: {reason}")))?;
-            if self.index.contains_key(name) {
-                return Err(flawed("stands there both quantized and plain".to_owned()));
-            }
-            let parts = record.parts(name).map_err(|error| flawed(error.to_string()))?;
-            for part in &parts {
-                let info = self.info(&part.name);
-                let found = info.map(|(_, info)| (info.dtype, info.shape.as_slice()));
-                if found != Some((part.dtype, part.shape.as_slice())) {
-                    let found = found.map_or("missing".to_owned(), |(dtype, shape)| {
-                        format!("{dtype} of shape {shape:?}")
-                    });
-                    return Err(flawed(format!(
-                        "its part '{}' is {found}; its metadata needs {} of shape {:?}",
-                        part.name, part.dtype, part.shape
-                    )));
-                }
-            }
-            records.push((name.to_owned(), record, parts));
-        }
-        Ok(records)
+        Ok(Self { path, map, start, metadata, tensors, index, records, parts })
     }
 
     /// The path that was opened.

@@ -2,7 +2,8 @@
 
 use super::error::{Error, Result};
 use super::header::{self, Flaw, Header};
-use super::raw::{Record, TENSOR_KEY, VERSION, VERSION_KEY};
+use super::raw::{self, Record, TENSOR_KEY, VERSION, VERSION_KEY};
+use super::temporary::Temporary;
 use crate::QuantizedTensor;
 use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
@@ -10,7 +11,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
 
 /// What a file will hold. All sizes are known before the first byte is written.
 ///
@@ -78,7 +78,9 @@ impl Plan {
         if names.contains(&header::METADATA) {
             return Err(flaw(header::METADATA, "is no name for a tensor".to_owned()));
         }
-        Ok(Header { metadata, tensors: placed })
+        let header = Header { metadata, tensors: placed };
+        raw::records(&header)?;
+        Ok(header)
     }
 }
 
@@ -94,7 +96,9 @@ pub enum Existing {
 /// A safetensors file that is being written.
 ///
 /// The bytes go to a temporary file in the directory of the output, which takes the output's
-/// place in one step at [`finish`](Self::finish). Dropped before, it leaves nothing behind.
+/// place in one step at [`finish`](Self::finish). Dropped before, it leaves nothing behind; nor
+/// does a process that is killed, where the file system has files without a name (on Linux, most
+/// do). Elsewhere a killed process leaves `.blockscale-*.tmp`.
 ///
 /// ```
 /// use blockscale::checkpoint::{Existing, Float, Plan, Reader, Record, StoredRounding, Writer};
@@ -129,7 +133,7 @@ pub enum Existing {
 pub struct Writer {
     path: PathBuf,
     existing: Existing,
-    file: NamedTempFile,
+    file: Temporary,
     /// What is still to be written: offset in the file and length.
     missing: HashMap<String, (u64, usize)>,
     bytes: u64,
@@ -139,14 +143,19 @@ impl Writer {
     /// Starts the file that will be `path`, and writes its header.
     ///
     /// # Errors
-    /// [`Error::Exists`] unless it may be replaced; [`Error::Path`] where the path is a directory
-    /// or a device, or lies in no directory; [`Error::Tensor`] and [`Error::Malformed`] for a
-    /// plan that no file can hold; [`Error::Io`].
+    /// [`Error::Exists`] unless it may be replaced; [`Error::Path`] where the path is a directory,
+    /// a device or a link to nothing, or lies in no directory; [`Error::Tensor`] and
+    /// [`Error::LongHeader`] for a plan that no file can hold, or whose file a
+    /// [`Reader`](super::Reader) would refuse; [`Error::Io`].
     pub fn create(path: impl AsRef<Path>, plan: Plan, existing: Existing) -> Result<Self> {
         let path = destination(path.as_ref(), existing)?;
         let flawed = |flaw: Flaw| flaw.at(&path);
         let header = plan.header().map_err(flawed)?;
         let head = header.to_bytes().map_err(flawed)?;
+        let bytes = head.len() - header::PREFIX;
+        if bytes > header::LONGEST {
+            return Err(Error::LongHeader { path, bytes, limit: header::LONGEST });
+        }
         let start = head.len() as u64;
         let end = header.tensors.last().map_or(0, |(_, info)| info.data_offsets.1);
         let place = |(name, info): (String, TensorInfo)| {
@@ -154,8 +163,10 @@ impl Writer {
             (name, (start + from as u64, to - from))
         };
         let missing = header.tensors.into_iter().map(place).collect();
-        let mut file = temporary(&path)?;
-        file.write_all(&head).map_err(|source| writing(&path, source))?;
+        let failed = |action, source| Error::Io { path: path.clone(), action, source };
+        let mut file = Temporary::new(directory(&path))
+            .map_err(|source| failed("create a file in its directory", source))?;
+        file.file().write_all(&head).map_err(|source| failed("write its header", source))?;
         Ok(Self { path, existing, file, missing, bytes: start + end as u64 })
     }
 
@@ -163,7 +174,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::Plan`] for a tensor that is not planned or written already, or of another size;
-    /// [`Error::Io`].
+    /// [`Error::Write`].
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         let broken = |rule| Error::Plan { path: self.path.clone(), tensor: name.to_owned(), rule };
         let (offset, length) = *self
@@ -174,12 +185,15 @@ impl Writer {
             return Err(broken("was planned with another size"));
         }
         // A length of 0 leaves no mark: an empty tensor at the end needs no seek.
-        let file = self.file.as_file_mut();
+        let file = self.file.file();
         let written = match length {
             0 => Ok(()),
             _ => file.seek(SeekFrom::Start(offset)).and_then(|_| file.write_all(bytes)),
         };
-        written.map_err(|source| writing(&self.path, source))?;
+        let (path, tensor) = (&self.path, name);
+        let refused =
+            |source| Error::Write { path: path.clone(), tensor: tensor.to_owned(), source };
+        written.map_err(refused)?;
         self.missing.remove(name);
         Ok(())
     }
@@ -213,12 +227,8 @@ impl Writer {
         if let Some(tensor) = missing.into_keys().min() {
             return Err(Error::Plan { path, tensor, rule: "was planned and never written" });
         }
-        let persisted = match existing {
-            Existing::Keep => file.persist_noclobber(&path),
-            Existing::Replace => file.persist(&path),
-        };
-        match persisted.map_err(|error| error.error) {
-            Ok(_) => Ok(bytes),
+        match file.persist(directory(&path), &path, existing) {
+            Ok(()) => Ok(bytes),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(Error::Exists { path })
             }
@@ -230,19 +240,25 @@ impl Writer {
 /// Where the output will be: `path`, or what it links to.
 fn destination(path: &Path, existing: Existing) -> Result<PathBuf> {
     let refused = |rule| Err(Error::Path { path: path.to_owned(), rule });
+    let unreachable = |source| Error::Io { path: path.to_owned(), action: "reach it", source };
     match fs::metadata(path) {
         Ok(there) if there.is_dir() => refused("is a directory; name a file"),
         // A device or a pipe would be replaced by a file, which nobody means.
         Ok(there) if !there.is_file() => refused("is not a regular file"),
         Ok(_) if existing == Existing::Keep => Err(Error::Exists { path: path.to_owned() }),
-        Ok(_) => fs::canonicalize(path).map_err(|source| Error::Io {
-            path: path.to_owned(),
-            action: "open",
-            source,
-        }),
-        Err(_) if directory(path).is_dir() && path.file_name().is_some() => Ok(path.to_owned()),
-        Err(_) => refused("its directory does not exist"),
+        Ok(_) => fs::canonicalize(path).map_err(unreachable),
+        Err(_) if path.is_symlink() => refused("is a link to nothing; name the file itself"),
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(unreachable(source)),
+        Err(_) if !names_a_file(path) => refused("is no name of a file"),
+        Err(_) if !directory(path).is_dir() => refused("its directory does not exist"),
+        Err(_) => Ok(path.to_owned()),
     }
+}
+
+/// Whether the last of `path` is a name, and not `..` or a separator.
+fn names_a_file(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    path.file_name().is_some_and(|name| bytes.ends_with(name.as_encoded_bytes()))
 }
 
 fn directory(path: &Path) -> &Path {
@@ -250,21 +266,4 @@ fn directory(path: &Path) -> &Path {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     }
-}
-
-/// A temporary file beside `path`, with the permissions of any new file.
-fn temporary(path: &Path) -> Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".blockscale-").suffix(".tmp");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(directory(path)).map_err(|source| Error::Io {
-        path: path.to_owned(),
-        action: "create a file in its directory",
-        source,
-    })
-}
-
-fn writing(path: &Path, source: io::Error) -> Error {
-    Error::Io { path: path.to_owned(), action: "write", source }
 }

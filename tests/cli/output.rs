@@ -68,6 +68,50 @@ fn the_output_is_never_the_input() {
     assert!(read(&other).contains_key("w.codes"));
 }
 
+/// Whatever the force: what the link means cannot be known.
+#[test]
+#[cfg(unix)]
+fn a_link_to_nothing_is_refused() {
+    let folder = Folder::new();
+    let input = model(&folder);
+    for target in ["nowhere", "no/where", "link"] {
+        std::os::unix::fs::symlink(target, folder.path("link")).unwrap();
+        for more in [&FORMAT[..], &FORCE] {
+            let run = convert("quantize", &input, &folder.path("link"), more);
+            run.refuses(&["link: ", "is a link to nothing"]);
+        }
+        convert("dequantize", &input, &folder.path("link"), &["--force"]).refuses(&["to nothing"]);
+        assert_eq!(folder.names(), ["in", "link"]);
+        fs::remove_file(folder.path("link")).unwrap();
+    }
+}
+
+/// Told before the tensors are read: the input here is too damaged to be restored.
+#[test]
+fn outputs_that_have_no_name_are_refused_before_the_work() {
+    let folder = Folder::new();
+    let input = folder.file("in", &[("w", f32s(&[1, 33], &weights(33, 3)))]);
+    let good = folder.path("good");
+    convert("quantize", &input, &good, &["--format", "mxfp4"]).ok();
+    let mut bytes = fs::read(&good).unwrap();
+    let padding = bytes.len() - 2 - 1;
+    bytes[padding] |= 0xf0;
+    let bad = folder.bytes("bad", &bytes);
+    let long = "a".repeat(300);
+    for (output, says) in [
+        ("new/", "no name of a file"),
+        ("new/.", "no name of a file"),
+        ("no/such", "directory"),
+        ("in/new", "Not a directory"),
+        (&long, "too long"),
+    ] {
+        for more in [&[][..], &["--force"]] {
+            convert("dequantize", &bad, &folder.path(output), more).refuses(&[output, says]);
+        }
+    }
+    assert_eq!(folder.names(), ["bad", "good", "in"]);
+}
+
 #[test]
 fn outputs_that_cannot_be_are_refused() {
     let folder = Folder::new();
@@ -95,25 +139,59 @@ fn a_name_in_the_working_directory_will_do() {
     assert_eq!(folder.names(), ["in", "q"]);
 }
 
-/// A limit on the size of files stands for a full disk: the write fails in the middle.
+/// A limit on the size of files stands for a full disk: the write fails in the middle. Its signal,
+/// which would end the process, is not waited for.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_write_that_fails_leaves_nothing_behind() {
     let folder = Folder::new();
     let input = model(&folder);
     let old = folder.bytes("old", b"precious");
-    for (output, blocks) in [("new", 0), ("new", 4), ("old", 4)] {
+    let cases = [("new", 0, "its header"), ("new", 4, "'w.codes'"), ("old", 4, "'w.codes'")];
+    for (output, blocks, what) in cases {
         let script = format!(
-            "trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" quantize \"$1\" -o \"$2\" {}",
+            "ulimit -f {blocks}; exec \"$0\" quantize \"$1\" -o \"$2\" {}",
             FORCE.join(" ")
         );
         let mut shell = std::process::Command::new("sh");
         shell.arg("-c").arg(script).arg(program());
         let run: Run = shell.arg(&input).arg(folder.path(output)).output().unwrap().into();
-        run.refuses(&[output, "cannot write", "too large"]);
+        run.refuses(&[output, what, "cannot write", "too large"]);
         assert_eq!(folder.names(), ["in", "old"]);
         assert_eq!(fs::read(&old).unwrap(), b"precious");
     }
+}
+
+/// The command is ended in the middle of the data, from outside.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_process_that_is_killed_leaves_nothing_behind() {
+    use std::os::unix::process::ExitStatusExt;
+    let folder = Folder::new();
+    let tensor = f32s(&[1024, 2048], &weights(1 << 21, 5));
+    let input = folder.file("in", &[("a", tensor.clone()), ("b", tensor)]);
+    let more = ["--format", "nvfp4", "--profile", "four-over-six-mse", "--backend", "reference"];
+    for (name, number) in [("INT", 2), ("TERM", 15), ("KILL", 9), ("ABRT", 6)] {
+        let mut child = command();
+        child.arg("quantize").arg(&input).arg("-o").arg(folder.path("out")).args(more);
+        let mut child = child.stdout(Stdio::null()).spawn().unwrap();
+        while !writes(child.id(), &folder) {
+            assert!(child.try_wait().unwrap().is_none(), "too fast for this test");
+        }
+        let mut kill = std::process::Command::new("sh");
+        kill.args(["-c", "kill -s $0 $1", name, &child.id().to_string()]).status().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(number));
+        assert_eq!(folder.names(), ["in"], "{name}");
+    }
+}
+
+/// Whether the process has a file of the folder open, other than the input.
+#[cfg(target_os = "linux")]
+fn writes(process: u32, folder: &Folder) -> bool {
+    let Ok(open) = fs::read_dir(format!("/proc/{process}/fd")) else { return false };
+    let paths = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    let input = folder.path("in");
+    paths.filter(|path| path.starts_with(folder.path("")) && *path != input).count() > 0
 }
 
 /// An error in the middle of the data: the second tensor is damaged.

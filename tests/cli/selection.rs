@@ -117,6 +117,14 @@ fn names_that_are_taken_are_errors() {
         quantize(&["--exclude", "w"]).ok();
         std::fs::remove_file(folder.path("q")).unwrap();
     }
+    // The name of a tensor that was quantized before is taken although nothing is stored under it.
+    let input = folder.file("in", &[("w", w()), ("w.codes", w())]);
+    let first = folder.path("first");
+    convert("quantize", &input, &first, &["--format", "mxfp4", "--include", "w.codes"]).ok();
+    let more = ["--format", "mxfp4", "--include", "w"];
+    let again = convert("quantize", &first, &folder.path("q"), &more);
+    again.refuses(&["first: ", "'w'", "'w.codes' already exists"]);
+    assert_eq!(folder.names(), ["first", "in"]);
     // A name that only another profile needs is free.
     let input = folder.file("in", &[("w", w()), ("w.tensor_amax", raw(Dtype::F32, &[1]))]);
     let more = ["--format", "nvfp4", "--profile", "torchao"];

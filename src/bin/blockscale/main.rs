@@ -23,9 +23,12 @@ use clap::Parser;
 use failure::Failure;
 use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
+#[cfg(unix)]
+use std::sync::{Arc, atomic::AtomicBool};
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    survive_limits();
     panic::set_hook(Box::new(|panic: &PanicHookInfo| {
         failure::print(&format!("internal failure, please report it: {panic}"));
     }));
@@ -34,6 +37,14 @@ fn main() -> ExitCode {
         Ok(Err(failure)) => failure.report(),
         Err(_) => ExitCode::from(failure::INTERNAL),
     }
+}
+
+/// A file that outgrows the limit of the shell (`ulimit -f`) is then an error of the write that
+/// names it, and not the end of the process.
+fn survive_limits() {
+    #[cfg(unix)]
+    // Without the handler all is as the shell has it.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::<AtomicBool>::default());
 }
 
 fn run(command: Command) -> Result<(), Failure> {

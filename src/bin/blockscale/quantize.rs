@@ -181,7 +181,8 @@ fn plan(reader: &Reader, jobs: &[Job]) -> Result<Plan, Failure> {
         match &job.action {
             Action::Copy(_) => plan.tensor(&job.name, stored.dtype, stored.shape),
             Action::Quantize(record) => {
-                let taken = |name: &str| reader.tensor(name).is_ok();
+                let taken =
+                    |name: &str| reader.tensor(name).is_ok() || reader.records().contains_key(name);
                 let parts = record.parts(&job.name)?;
                 if let Some(part) = parts.iter().find(|part| taken(&part.name)) {
                     return Err(Failure::User(format!(
