@@ -86,14 +86,34 @@ fn tensors_that_contradict_the_file_are_refused_by_name() {
 }
 
 #[test]
-fn an_absurd_shape_of_nothing_is_an_error_and_no_crash() {
+fn an_absurd_shape_of_nothing_is_copied() {
     let folder = Folder::new();
-    let shape = "[0,4611686018427387904,32]";
-    let input = folder.bytes("evil", &file(&one("F32", shape, "[0,0]"), 0));
-    let output = folder.path("out");
-    convert("quantize", &input, &output, &["--format", "mxfp4"]).refuses(&["evil", "'model.w'"]);
-    convert("quantize", &input, &output, &["--format", "mxfp4", "--exclude", "*"]).ok();
-    inspect(&input, &[]).ok();
+    for shape in ["[0,4611686018427387904,32]", "[0,4611686018427387904]"] {
+        let input = folder.bytes("absurd", &file(&one("F32", shape, "[0,0]"), 0));
+        let output = folder.path("out");
+        for more in [&[][..], &["--include", "*"], &["--exclude", "*"], &["--axis", "0"]] {
+            let more = [&["--format", "mxfp4", "--force", "--json"], more].concat();
+            let json = convert("quantize", &input, &output, &more).json();
+            assert_eq!(entry(&json, "model.w")["action"], "copied");
+            assert_eq!(read(&output), read(&input));
+        }
+        let more = ["--format", "mxfp4", "--force", "--include", "model.w"];
+        convert("quantize", &input, &output, &more).refuses(&["absurd", "'model.w'", "fit"]);
+        convert("dequantize", &input, &output, &["--force"]).ok();
+        inspect(&input, &["--against".as_ref(), output.as_ref()]).ok();
+    }
+}
+
+/// As the `safetensors` crate has it.
+#[test]
+fn metadata_that_is_null_is_none() {
+    let folder = Folder::new();
+    let entry = r#""ids":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}"#;
+    let json = format!(r#"{{"__metadata__":null,{entry}}}"#);
+    let input = folder.bytes("in", &file(&json, 2));
+    convert("quantize", &input, &folder.path("q"), &["--format", "mxfp4"]).ok();
+    assert_eq!(read(&folder.path("q")), read(&input));
+    assert!(metadata(&folder.path("q")).is_empty());
 }
 
 /// Every prefix of a good file, and every single byte of its header changed: refused or read, but
@@ -132,8 +152,10 @@ fn names_with_control_characters_stay_on_their_line() {
     assert_eq!(json["tensors"][0]["name"], name);
     convert("dequantize", &folder.path("q"), &folder.path("d"), &[]).ok();
     assert!(read(&folder.path("d")).contains_key(name));
-    let input = folder.file("ids", &[(name, raw(Dtype::I8, &[2, 32]))]);
-    let more = ["--format", "mxfp4", "--include", "*", "--force"];
+    let taken = format!("{name}.codes");
+    let tensors = [(name, f32s(&[1, 32], &weights(32, 2))), (&taken, raw(Dtype::I8, &[2]))];
+    let input = folder.file("taken", &tensors);
+    let more = ["--format", "mxfp4", "--force"];
     convert("quantize", &input, &folder.path("q"), &more).refuses(&[r"evil\n"]);
 }
 

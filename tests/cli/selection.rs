@@ -3,7 +3,7 @@
 use crate::support::*;
 use safetensors::Dtype;
 
-/// The names of the quantized tensors.
+/// The names of the tensors that were quantized.
 fn chosen(input: &std::path::Path, folder: &Folder, more: &[&str]) -> Vec<String> {
     let more = [&["--format", "mxfp4", "--force", "--json"], more].concat();
     let json = convert("quantize", input, &folder.path("q"), &more).json();
@@ -60,6 +60,41 @@ fn include_overrides_and_exclude_wins() {
         included(&["--include", "*", "--exclude", rest, "--exclude", "l*"]),
         ["bias", "conv"]
     );
+}
+
+#[test]
+fn a_wildcard_takes_what_it_can() {
+    let folder = Folder::new();
+    let input = model(&folder);
+    let can = ["bias", "conv", "embed"];
+    let layers = ["layers.0.down", "layers.0.up", "layers.1.short", "layers.1.up"];
+    assert_eq!(chosen(&input, &folder, &["--include", "*"]), [&can[..], &layers].concat());
+    assert_eq!(chosen(&input, &folder, &["--include", "{ids,bias}"]), ["bias"]);
+    let json = |more: &[&str]| {
+        let more = [&["--format", "nvfp4", "--force", "--json"], more].concat();
+        convert("quantize", &input, &folder.path("q"), &more).json()
+    };
+    let report = json(&["--include", "?*", "--block-2d"]);
+    let cases = [
+        ("double", "F64 is not F32, BF16 or F16"),
+        ("ids", "I32 is not"),
+        ("scalar", "no axis"),
+        ("bias", "two axes"),
+    ];
+    for (name, reason) in cases {
+        let tensor = entry(&report, name);
+        assert_eq!(tensor["action"], "copied");
+        assert!(tensor["reason"].as_str().unwrap().contains(reason), "{tensor}");
+        assert_eq!(read(&folder.path("q"))[name], read(&input)[name]);
+    }
+    // A name in full beside the wildcard is a demand.
+    let both = ["--format", "mxfp4", "--include", "*", "--include", "ids"];
+    convert("quantize", &input, &folder.path("new"), &both).refuses(&["'ids'", "I32"]);
+    // Parts of quantized tensors are no floats either.
+    let more = ["--format", "mxfp4", "--include", "*", "--json"];
+    let again = convert("quantize", &folder.path("q"), &folder.path("new"), &more).json();
+    assert_eq!(entry(&again, "embed.codes")["reason"], "part of a quantized tensor");
+    assert_eq!(entry(&again, "bias")["action"], "quantized");
 }
 
 #[test]

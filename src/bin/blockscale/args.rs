@@ -102,7 +102,7 @@ pub struct QuantizeArgs {
     /// Demand that stochastic rounding has no bias: an error where the profile can clip.
     #[arg(long)]
     pub unbiased: bool,
-    /// Seed of stochastic rounding.
+    /// Seed of stochastic rounding; the file's metadata has it only where rounding is stochastic.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     /// One scale for each 16 x 16 square (formats with blocks of 16 only).
@@ -114,6 +114,9 @@ pub struct QuantizeArgs {
     pub axis: i64,
     /// Quantize exactly the tensors whose name matches, of any number of axes. May be repeated.
     /// In a GLOB * is any text, ? any character, [ab] one of several, {a,b} either.
+    ///
+    /// What matches such a GLOB and cannot be quantized (integers, scalars, F64) is copied, and the
+    /// report says why; what is named in full must be possible.
     #[arg(long, value_name = "GLOB")]
     pub include: Vec<String>,
     /// Leave out tensors whose name matches. May be repeated; wins over --include.

@@ -6,7 +6,7 @@ use crate::failure::{Failure, note};
 use crate::files::check_distinct;
 use crate::progress::Progress;
 use crate::report::{self, ErrorReport, Table};
-use crate::selection::{Choice, Selection};
+use crate::selection::{Choice, How, Selection};
 use blockscale::analysis::Metrics;
 use blockscale::checkpoint::{Error, Plan, Reader, Record, Writer};
 use blockscale::format::Format;
@@ -23,23 +23,13 @@ pub fn run(args: &QuantizeArgs) -> Result<(), Failure> {
     let worker = Worker::new(args.backend)?;
     let mut reader = Reader::open(input)?;
     check_distinct(input, output)?;
-    let block = profile.format().block();
-    let selection = Selection::new(&args.include, &args.exclude, args.axis, block)?;
-    let rounding = args.stored_rounding();
-    let record = |shape: &[usize], float, axis| Record {
-        profile,
-        rounding,
-        blocks,
-        axis,
-        dtype: float,
-        shape: shape.to_vec(),
-    };
-    let choices = selection.of(&reader)?;
+    let how = How { profile, rounding: args.stored_rounding(), blocks, axis: args.axis };
+    let choices = Selection::new(&args.include, &args.exclude, how)?.of(&reader)?;
     let mut jobs: Vec<Job> = Vec::new();
     for (stored, choice) in reader.tensors().zip(choices) {
         let action = match choice {
             Choice::Copy { reason } => Action::Copy(reason),
-            Choice::Quantize { float, axis } => Action::Quantize(record(stored.shape, float, axis)),
+            Choice::Quantize(record) => Action::Quantize(record),
         };
         jobs.push(Job { name: stored.name.to_owned(), bytes: stored.bytes.len(), action });
     }
