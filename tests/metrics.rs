@@ -56,6 +56,27 @@ fn special_values_are_counted_and_left_out() {
     assert_eq!(smallest.relative_mse(), 1.0);
 }
 
+/// One NaN takes its whole block: what is left out of the sums is not perfect.
+#[test]
+fn what_cannot_be_measured_has_no_figures() {
+    let mut x = [1.0f32; 32];
+    x[3] = f32::NAN;
+    let metrics = Metrics::of(&x, &quantize("rceil", Format::MXFP4, &x, &[1, 32])).unwrap();
+    let errors = metrics.errors;
+    assert_eq!((errors.elements(), errors.lost(), errors.measured()), (32, 31, 0));
+    let figures = [errors.relative_mse(), errors.qsnr(), errors.bits(), errors.cosine()];
+    assert!(figures.into_iter().all(f64::is_nan));
+    assert!(errors.misalignment().is_nan() && errors.max_error().is_nan() && !errors.is_exact());
+    // No row is measured either.
+    assert_eq!((metrics.rows.rows(), metrics.rows.relative_mse()), (0, 0.0));
+    // One measured element is enough for figures, not for perfection.
+    let some = Errors::of(&[f32::INFINITY, 1.0], &[6.0, 1.0]).unwrap();
+    assert_eq!((some.measured(), some.qsnr(), some.is_exact()), (1, INF, false));
+    let kept = Errors::of(&[2.0f32, -0.0], &[2.0, 0.0]).unwrap();
+    assert!(kept.is_exact() && Errors::default().is_exact());
+    assert!(!Errors::of(&[2.0f32], &[2.5]).unwrap().is_exact());
+}
+
 #[test]
 fn nothing_zeros_and_perfection_have_figures() {
     for (x, y) in [(&[][..], &[][..]), (&[0.0, -0.0], &[0.0, 0.0]), (&[1.5, -2.0], &[1.5, -2.0])] {

@@ -14,7 +14,9 @@ use crate::error::Result;
 /// **Special values**: an x that is NaN or Inf is counted and left out of every sum; so is a
 /// finite x whose y is not ([`lost`](Self::lost)), such as a neighbour of a NaN under its scale.
 /// **Nothing, and nothing but zeros**, kept as they are, count as perfect: relative MSE 0, QSNR
-/// and bits +∞, cosine 1, misalignment 0.
+/// and bits +∞, cosine 1, misalignment 0. Where there are elements and all are left out, these and
+/// the largest error are NaN. What is left out is in no figure: ask [`lost`](Self::lost), or
+/// [`is_exact`](Self::is_exact), before a QSNR is taken for that of the whole tensor.
 ///
 /// Sources: QSNR as in the OCP MX papers, misalignment and bits as in Quartet and Quartet II.
 ///
@@ -107,6 +109,29 @@ impl Errors {
     pub const fn lost(&self) -> u64 {
         self.lost
     }
+    /// Elements that the figures are about: finite ones that were decoded to a finite value.
+    pub const fn measured(&self) -> u64 {
+        self.finite - self.lost
+    }
+    /// Whether every element is finite and came back as it was, up to the sign of zero.
+    ///
+    /// ```
+    /// use blockscale::analysis::Errors;
+    /// assert!(Errors::of(&[1.0f32, 0.0], &[1.0, 0.0])?.is_exact());
+    /// let lost = Errors::of(&[1.0f32, 0.0], &[f32::NAN, 0.0])?;
+    /// assert!(!lost.is_exact() && lost.qsnr() == f64::INFINITY);
+    /// # Ok::<(), blockscale::Error>(())
+    /// ```
+    pub fn is_exact(&self) -> bool {
+        self.measured() == self.elements() && self.noise == 0.0
+    }
+    /// `figure`, or NaN where there are elements and none is measured.
+    fn figure(&self, figure: f64) -> f64 {
+        match (self.measured(), self.elements()) {
+            (0, 1..) => f64::NAN,
+            _ => figure,
+        }
+    }
     /// Σx².
     pub const fn signal(&self) -> f64 {
         self.signal
@@ -118,7 +143,7 @@ impl Errors {
 
     /// Relative mean squared error, noise / signal; +∞ where only the signal is 0.
     pub fn relative_mse(&self) -> f64 {
-        if self.noise == 0.0 { 0.0 } else { self.noise / self.signal }
+        self.figure(if self.noise == 0.0 { 0.0 } else { self.noise / self.signal })
     }
     /// Quantization signal-to-noise ratio in dB, −10 log10(relative MSE).
     pub fn qsnr(&self) -> f64 {
@@ -131,22 +156,22 @@ impl Errors {
     /// Cosine of the angle between x and y, (signal − shortfall) / √(signal · decoded); 0 where
     /// only one is zero.
     pub fn cosine(&self) -> f64 {
-        match (self.signal == 0.0, self.decoded == 0.0) {
+        self.figure(match (self.signal == 0.0, self.decoded == 0.0) {
             (true, true) => 1.0,
             (true, false) | (false, true) => 0.0,
             (false, false) => {
                 (self.signal - self.shortfall) / (self.signal.sqrt() * self.decoded.sqrt())
             }
-        }
+        })
     }
     /// 1 − ⟨x, y⟩ / ⟨x, x⟩ = shortfall / signal: how far y falls short of x along x. 0 on average
     /// where rounding is unbiased, positive where it shrinks.
     pub fn misalignment(&self) -> f64 {
-        if self.signal == 0.0 { 0.0 } else { self.shortfall / self.signal }
+        self.figure(if self.signal == 0.0 { 0.0 } else { self.shortfall / self.signal })
     }
     /// The largest |x − y|.
-    pub const fn max_error(&self) -> f64 {
-        self.max_error
+    pub fn max_error(&self) -> f64 {
+        self.figure(self.max_error)
     }
     /// Share of the finite elements that were not 0 and became 0.
     pub fn flushed_share(&self) -> f64 {

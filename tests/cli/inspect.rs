@@ -109,8 +109,23 @@ fn another_original_is_refused_or_told() {
     convert("quantize", &input, &output, &["--format", "mxint4"]).ok();
     let transposed = folder.file("t", &[("w", f32s(&[32, 2], &weights(64, 3)))]);
     against(&output, &transposed).refuses(&["/t: ", "'w'", "[32, 2]", "[2, 32]"]);
-    let absent = folder.file("absent", &[("v", w())]);
-    against(&output, &absent).refuses(&["/absent: ", "'w'"]);
+    // What only one of the files has is told, quantized or plain.
+    let absent = folder.file("absent", &[("v", w()), ("u", plain())]);
+    let json = against(&output, &absent).json();
+    for name in ["w", "i"] {
+        assert_eq!(entry(&json, name)["comparison"], "absent from the original");
+    }
+    assert_eq!(json["missing"], serde_json::json!(["v", "u"]));
+    let more = ["--against".as_ref(), absent.as_ref()];
+    let text = inspect(&output, &more).ok().out;
+    for name in ["u", "v"] {
+        let told = |line: &str| line.starts_with(name) && line.ends_with("absent from the file");
+        assert!(text.lines().any(told), "{text}");
+    }
+    assert_eq!(against(&output, &input).json()["missing"], serde_json::json!([]));
+    let json = against(&input, &output).json();
+    assert_eq!(entry(&json, "w")["comparison"], "quantized in the original");
+    assert_eq!(json["missing"], serde_json::json!([]));
     let other = folder.file("other", &[("w", raw(Dtype::I32, &[2, 32]))]);
     against(&output, &other).refuses(&["/other: ", "'w'", "I32"]);
     let mut changed = plain();

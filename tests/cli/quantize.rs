@@ -334,11 +334,76 @@ fn nan_inf_and_empty_tensors_are_no_errors() {
         inspect(&output, &["--against".as_ref(), input.as_ref()]).ok();
         let text = convert("quantize", &input, &output, &["--format", name, "--force"]).ok().out;
         assert!(text.contains("inputs with 34 NaN and 2 Inf"), "{text}");
+        assert_eq!(entry(&json, "zeros")["errors"]["exact"], true);
+        let line = text.lines().find(|line| line.starts_with("zeros")).unwrap();
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(cells[cells.len() - 3..], ["inf", "0", "0"], "{text}");
     }
     let all = ["--format", "mxfp4", "--force", "--include", "narrow"];
     let json = convert("quantize", &input, &folder.path("q"), &[&all[..], &["--json"]].concat());
     assert_eq!(entry(&json.json(), "narrow")["action"], "quantized");
     assert_eq!(read(&folder.path("q"))["narrow.codes"].shape, [64, 0]);
+}
+
+/// A tensor that one NaN destroyed is not shown as perfect, nor left out in silence.
+#[test]
+fn lost_values_are_told_for_each_tensor() {
+    let folder = Folder::new();
+    let mut x = vec![0.25f32; 64];
+    x[3] = f32::NAN;
+    let tensors = [
+        ("all", f32s(&[2, 32], &[&x[..32], &x[..32]].concat())),
+        ("half", f32s(&[2, 32], &x)),
+        ("some", f32s(&[2, 32], &[&x[..32], &weights(32, 2)].concat())),
+        ("none", f32s(&[2, 32], &[0.25; 64])),
+    ];
+    let input = folder.file("in", &tensors);
+    let (output, restored) = (folder.path("q"), folder.path("d"));
+    let json = convert("quantize", &input, &output, &["--format", "mxfp4", "--json"]).json();
+    let text = convert("quantize", &input, &output, &["--format", "mxfp4", "--force"]).ok().out;
+    convert("dequantize", &output, &restored, &[]).ok();
+    let against = |file, more: &[&str]| {
+        let more: Vec<&str> = [&["--against", input.to_str().unwrap()], more].concat();
+        let more: Vec<&std::ffi::OsStr> = more.iter().map(AsRef::as_ref).collect();
+        inspect(file, &more)
+    };
+    let reports =
+        [json, against(&output, &["--json"]).json(), against(&restored, &["--json"]).json()];
+    let null = serde_json::Value::Null;
+    for json in &reports {
+        for (name, nan, lost, exact) in
+            [("all", 2, 62, false), ("half", 1, 31, false), ("some", 1, 31, false)]
+        {
+            let errors = &entry(json, name)["errors"];
+            let counts = (&errors["nan"], &errors["lost"], &errors["measured"]);
+            assert_eq!(counts, (&nan.into(), &lost.into(), &(64 - nan - lost).into()), "{name}");
+            assert_eq!(
+                (&errors["exact"], errors["qsnr_db"] == null),
+                (&exact.into(), name != "some")
+            );
+            assert_eq!(errors["relative_mse"] == null, name == "all");
+        }
+        let errors = &json["totals"]["errors"];
+        assert_eq!((&errors["lost"], &errors["exact"]), (&124.into(), &false.into()));
+    }
+    assert_eq!(entry(&reports[0], "none")["errors"]["exact"], true);
+    assert_eq!(entry(&reports[0], "none")["errors"]["qsnr_db"], null);
+    for text in [&text, &against(&output, &[]).ok().out, &against(&restored, &[]).ok().out] {
+        let cells = |name: &str| {
+            let line = text.lines().rfind(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        for (name, special) in [("all", ["2", "62"]), ("half", ["1", "31"]), ("some", ["1", "31"])]
+        {
+            let cells = cells(name);
+            assert_eq!(cells[cells.len() - 2..], special, "{text}");
+            assert!(!cells.contains(&"inf".to_owned()), "{text}");
+        }
+        let whole = cells("none");
+        assert!(whole.contains(&"inf".to_owned()) || whole.contains(&"identical".to_owned()));
+    }
+    assert!(text.contains("inputs with 4 NaN and 0 Inf; 124 finite values lost"), "{text}");
+    assert!(text.contains("dB of 128 of 256 values"), "{text}");
 }
 
 /// The floor rule keeps a block's exponent, so its bytes come again; the smallest scale without

@@ -162,7 +162,7 @@ impl Run {
     #[track_caller]
     pub fn json(self) -> Value {
         let json: Value = serde_json::from_str(&self.ok().out).unwrap();
-        assert_eq!(json["schema_version"], 1);
+        assert_eq!(json["schema_version"], 2);
         json
     }
 }

@@ -35,7 +35,8 @@ pub enum Command {
     ///
     /// Chosen are F32, BF16 and F16 tensors with 2 or 3 axes whose block axis is at least one
     /// block long; everything else is copied unchanged. The report has a line for each tensor.
-    /// NaN and Inf are quantized as the profile says and counted in the report.
+    /// NaN and Inf are quantized as the profile says and counted in the report, as are the finite
+    /// values that they take with them ("lost"): no QSNR counts these.
     ///
     /// A chosen tensor NAME becomes NAME.codes and NAME.scales and, where the profile has one, a
     /// tensor scale: NAME.tensor_amax, NAME.decode_scale or NAME.encode_scale. The file's
@@ -69,14 +70,14 @@ blockscale inspect model-nvfp4.safetensors --against model.safetensors")]
 
 #[derive(clap::Args)]
 pub struct FormatsArgs {
-    /// Print JSON (schema_version 1) instead of tables.
+    /// Print JSON (schema_version 2) instead of tables.
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(clap::Args)]
 pub struct DoctorArgs {
-    /// Print JSON (schema_version 1) instead of tables.
+    /// Print JSON (schema_version 2) instead of tables.
     #[arg(long)]
     pub json: bool,
 }
@@ -131,7 +132,7 @@ pub struct QuantizeArgs {
     /// `cuda`, a driver and a device; `blockscale doctor` says what is there.
     #[arg(long, default_value = "auto")]
     pub backend: BackendName,
-    /// Print JSON (schema_version 1) instead of a table.
+    /// Print JSON (schema_version 2) instead of a table.
     #[arg(long)]
     pub json: bool,
 }
@@ -146,7 +147,7 @@ pub struct DequantizeArgs {
     /// The type of the restored tensors. Default: each tensor's original one.
     #[arg(long, value_parser = PossibleValuesParser::new(["f32", "bf16", "f16"]))]
     pub dtype: Option<String>,
-    /// Print JSON (schema_version 1) instead of a table.
+    /// Print JSON (schema_version 2) instead of a table.
     #[arg(long)]
     pub json: bool,
 }
@@ -155,10 +156,11 @@ pub struct DequantizeArgs {
 pub struct InspectArgs {
     /// The file to look at.
     pub file: PathBuf,
-    /// The file it was made from: adds the error of each tensor and of all together.
+    /// The file it was made from: adds the error of each tensor and of all together, and names
+    /// what only one of the files has.
     #[arg(long, value_name = "ORIGINAL")]
     pub against: Option<PathBuf>,
-    /// Print JSON (schema_version 1) instead of a table.
+    /// Print JSON (schema_version 2) instead of a table.
     #[arg(long)]
     pub json: bool,
 }

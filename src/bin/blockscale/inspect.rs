@@ -7,12 +7,13 @@ use blockscale::QuantizedTensor;
 use blockscale::analysis::{Errors, Metrics};
 use blockscale::checkpoint::{Error, Float, Reader, Record, Stored, StoredRounding, Values};
 use serde::Serialize;
+use std::collections::HashSet;
 use std::fmt;
 
 pub fn run(args: &InspectArgs) -> Result<(), Failure> {
     let mut reader = Reader::open(&args.file)?;
     let mut original = args.against.as_ref().map(Reader::open).transpose()?;
-    let names: Vec<String> = reader.entries().iter().map(|entry| entry.name().to_owned()).collect();
+    let names = names(&reader);
     let mut overall = Metrics::default();
     let mut tensors = Vec::new();
     for name in &names {
@@ -39,9 +40,32 @@ pub fn run(args: &InspectArgs) -> Result<(), Failure> {
                 _ => ErrorReport::from(&overall),
             }),
         },
+        missing: original.as_ref().map_or(vec![], |original| missing(original, &names)),
         tensors,
     };
     report::print("inspect", args.json, &report)
+}
+
+/// The names of the model's tensors in the file.
+fn names(reader: &Reader) -> Vec<String> {
+    reader.entries().iter().map(|entry| entry.name().to_owned()).collect()
+}
+
+/// The tensors of the original that are not among `there`.
+fn missing(original: &Reader, there: &[String]) -> Vec<String> {
+    let there: HashSet<&String> = there.iter().collect();
+    names(original).into_iter().filter(|name| !there.contains(name)).collect()
+}
+
+/// What can be said of a tensor that the original does not hold as a plain one.
+fn absent(original: &Reader, name: &str) -> Option<&'static str> {
+    if original.tensor(name).is_ok() {
+        return None;
+    }
+    Some(match original.records().contains_key(name) {
+        true => "quantized in the original",
+        false => "absent from the original",
+    })
 }
 
 fn quantized(
@@ -52,9 +76,10 @@ fn quantized(
     overall: &mut Metrics,
 ) -> Result<TensorReport, Failure> {
     let tensor = reader.quantized(name)?;
+    let comparison = original.and_then(|original| absent(original, name));
     let metrics = match original {
-        Some(original) => Some(measure(original, name, record, &tensor)?),
-        None => None,
+        Some(original) if comparison.is_none() => Some(measure(original, name, record, &tensor)?),
+        _ => None,
     };
     if let Some(metrics) = &metrics {
         overall.merge(metrics);
@@ -86,7 +111,7 @@ fn quantized(
                 .map(|scale| TensorScaleReport { name: scale.name(), value: scale.value() }),
             scales: ScaleReport::of(&tensor),
         }),
-        comparison: None,
+        comparison,
         errors: metrics.as_ref().map(ErrorReport::from),
     })
 }
@@ -132,10 +157,8 @@ fn plain(
         errors: None,
     };
     let Some(original) = original else { return Ok(report) };
-    let Ok(before) = original.tensor(stored.name) else {
-        report.comparison = Some("absent from the original");
-        return Ok(report);
-    };
+    report.comparison = absent(original, stored.name);
+    let Ok(before) = original.tensor(stored.name) else { return Ok(report) };
     let is_float = |tensor: &Stored| Float::of(tensor.dtype).is_some();
     if before.shape != stored.shape {
         report.comparison = Some("another shape");
@@ -160,6 +183,8 @@ struct Report {
     file: String,
     against: Option<String>,
     tensors: Vec<TensorReport>,
+    /// Names of the original's tensors that the file does not hold.
+    missing: Vec<String>,
     totals: Totals,
 }
 
@@ -284,13 +309,18 @@ impl fmt::Display for Report {
                 ">max error",
                 ">clipped",
                 ">flushed",
+                ">NaN, Inf",
+                ">lost",
             ]);
             for tensor in &self.tensors {
                 let cells = match &tensor.errors {
-                    Some(errors) => errors.cells().to_vec(),
+                    Some(errors) => errors.cells(),
                     None => vec![tensor.comparison.unwrap_or("-").to_owned()],
                 };
                 table.row([tensor.name.clone()].into_iter().chain(cells));
+            }
+            for name in &self.missing {
+                table.row([name.clone(), "absent from the file".to_owned()]);
             }
             if let Some(errors) = &self.totals.errors {
                 table.row(["overall".to_owned()].into_iter().chain(errors.cells()));

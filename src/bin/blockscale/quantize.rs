@@ -261,11 +261,22 @@ struct Totals {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table =
-            Table::new(&["tensor", "dtype", "shape", "action", ">before", ">after", ">QSNR dB"]);
+        let mut table = Table::new(&[
+            "tensor",
+            "dtype",
+            "shape",
+            "action",
+            ">before",
+            ">after",
+            ">QSNR dB",
+            ">NaN, Inf",
+            ">lost",
+        ]);
         for tensor in &self.tensors {
             let reason = tensor.reason.as_ref().map(|reason| format!(" ({reason})"));
-            let qsnr = tensor.errors.as_ref().map(|errors| report::decibels(errors.qsnr_db));
+            let errors = tensor.errors.as_ref();
+            let [special, lost] =
+                errors.map_or([report::nothing(), report::nothing()], ErrorReport::special_cells);
             table.row([
                 tensor.name.clone(),
                 tensor.dtype.clone(),
@@ -273,7 +284,9 @@ impl fmt::Display for Report {
                 format!("{}{}", tensor.action, reason.unwrap_or_default()),
                 tensor.bytes_before.to_string(),
                 tensor.bytes_after.to_string(),
-                qsnr.unwrap_or_else(report::nothing),
+                errors.map_or(report::nothing(), ErrorReport::qsnr),
+                special,
+                lost,
             ]);
         }
         let totals = &self.totals;
@@ -297,10 +310,8 @@ impl fmt::Display for Report {
             totals.bytes_after,
             ratio.unwrap_or_default()
         )?;
-        let (nan, inf) = totals.errors.non_finite();
         if totals.quantized > 0 {
-            let qsnr = report::decibels(totals.errors.qsnr_db);
-            writeln!(f, "overall QSNR {qsnr} dB; inputs with {nan} NaN and {inf} Inf")?;
+            writeln!(f, "{}", totals.errors.summary())?;
         }
         Ok(())
     }

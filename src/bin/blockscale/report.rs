@@ -7,7 +7,9 @@ use std::fmt::{self, Display};
 use std::io::{self, BufWriter, Write};
 
 /// The version of every JSON report. It grows when a field changes its meaning or goes away.
-const SCHEMA_VERSION: u32 = 1;
+///
+/// 2: a `qsnr_db` of null is perfect only with `exact`; what nothing was measured of has no figures.
+const SCHEMA_VERSION: u32 = 2;
 
 #[derive(Serialize)]
 struct Versioned<'a, T> {
@@ -76,15 +78,21 @@ impl Display for Table {
     }
 }
 
-/// The error of quantized values. JSON has no infinity: what is infinite is null.
+/// The error of quantized values. JSON has neither infinity nor NaN: both are null, and `exact`
+/// tells a QSNR that is infinite from one that means nothing.
 #[derive(Serialize)]
 pub struct ErrorReport {
     elements: u64,
+    /// NaN and Inf among the original values, and finite values that became NaN or Inf.
     nan: u64,
     inf: u64,
     lost: u64,
+    /// Elements that the figures below are about.
+    measured: u64,
+    /// Every element is finite and came back as it was.
+    exact: bool,
     relative_mse: f64,
-    pub qsnr_db: f64,
+    qsnr_db: f64,
     cosine: f64,
     max_error: f64,
     misalignment: f64,
@@ -107,6 +115,8 @@ impl From<&Errors> for ErrorReport {
             nan: errors.nan(),
             inf: errors.inf(),
             lost: errors.lost(),
+            measured: errors.measured(),
+            exact: errors.is_exact(),
             relative_mse: errors.relative_mse(),
             qsnr_db: errors.qsnr(),
             cosine: errors.cosine(),
@@ -130,21 +140,43 @@ impl From<&Metrics> for ErrorReport {
 }
 
 impl ErrorReport {
-    /// NaN and Inf among the original values.
-    pub fn non_finite(&self) -> (u64, u64) {
-        (self.nan, self.inf)
+    /// QSNR in dB; none of nothing, and none where special values hide that it is not perfect.
+    pub fn qsnr(&self) -> String {
+        match self.elements == 0 || self.qsnr_db == f64::INFINITY && !self.exact {
+            true => nothing(),
+            false => decibels(self.qsnr_db),
+        }
     }
-    /// Relative MSE, QSNR, cosine, largest error, clipped and flushed shares.
-    pub fn cells(&self) -> [String; 6] {
+    /// NaN and Inf of the original, and finite values that were lost.
+    pub fn special_cells(&self) -> [String; 2] {
+        [self.nan + self.inf, self.lost].map(|count| count.to_string())
+    }
+    /// Relative MSE, QSNR, cosine, largest error, clipped and flushed shares, special values.
+    pub fn cells(&self) -> Vec<String> {
         let clipped = self.blocks.as_ref().map(|blocks| blocks.clipped_share);
-        [
-            scientific(self.relative_mse),
-            decibels(self.qsnr_db),
-            format!("{:.6}", self.cosine),
-            scientific(self.max_error),
+        let known = |value: f64, text: String| if value.is_nan() { nothing() } else { text };
+        let figures = [
+            known(self.relative_mse, scientific(self.relative_mse)),
+            self.qsnr(),
+            known(self.cosine, format!("{:.6}", self.cosine)),
+            known(self.max_error, scientific(self.max_error)),
             clipped.map_or(nothing(), percent),
             percent(self.flushed_share),
-        ]
+        ];
+        figures.into_iter().chain(self.special_cells()).collect()
+    }
+    /// The QSNR, and what it does not count.
+    pub fn summary(&self) -> String {
+        let Self { measured, elements, nan, inf, lost, .. } = self;
+        let lost = match lost {
+            0 => String::new(),
+            lost => format!("; {lost} finite values lost to NaN or Inf"),
+        };
+        format!(
+            "overall QSNR {} dB of {measured} of {elements} values; inputs with {nan} NaN and {inf} \
+             Inf{lost}",
+            self.qsnr()
+        )
     }
 }
 
@@ -154,7 +186,7 @@ pub fn nothing() -> String {
 }
 
 pub fn decibels(value: f64) -> String {
-    format!("{value:.2}")
+    if value.is_nan() { nothing() } else { format!("{value:.2}") }
 }
 
 pub fn scientific(value: f64) -> String {
