@@ -38,6 +38,7 @@ impl Temporary {
     }
 
     /// Makes it the file at `path` in `directory`, in one step.
+    #[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
     pub fn persist(self, directory: &Path, path: &Path, existing: Existing) -> io::Result<()> {
         match (self, existing) {
             #[cfg(target_os = "linux")]

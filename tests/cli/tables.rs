@@ -24,9 +24,46 @@ fn formats_lists_every_format_with_its_profiles() {
         assert!(line(&expected.join(", ")), "{name}");
         assert!(line(&format!(" {} ", format.bits_per_element())), "{name}");
     }
+    // 6 bits are a byte each in the raw layout.
+    let raw = |name: &str| {
+        formats.iter().find(|f| f["name"] == name).unwrap()["raw_bits_per_element"].as_f64()
+    };
+    let bits =
+        ["mxfp8-e4m3", "mxfp6-e2m3", "mxint6", "mxfp4", "nvfp4"].map(|name| raw(name).unwrap());
+    assert_eq!(bits, [8.25, 8.25, 8.25, 4.25, 4.5]);
+    assert!(
+        text.contains("--target raw") && run(&["quantize", "--help"]).ok().out.contains("not 6.25")
+    );
     let e5m2 = &formats[1]["element"];
     assert_eq!((&e5m2["bias"], &e5m2["specials"]), (&15.into(), &"Inf, NaN".into()));
     assert_eq!(formats[5]["element"]["bias"], serde_json::Value::Null);
+}
+
+#[test]
+fn formats_has_the_constants_of_the_scales() {
+    let json = run(&["formats", "--json"]).json();
+    let expected = [
+        ("e8m0", 127, 2f64.powi(127), 2f64.powi(-127), 2f64.powi(-127)),
+        ("e4m3", 7, 448.0, 2f64.powi(-6), 2f64.powi(-9)),
+        ("ue5m3", 15, 114688.0, 2f64.powi(-14), 2f64.powi(-17)),
+    ];
+    let expected = expected.map(|(name, bias, max, min_normal, min_positive)| {
+        serde_json::json!({
+            "name": name, "bits": 8, "bias": bias, "max": max, "min_normal": min_normal,
+            "min_positive": min_positive, "nan_code": 255,
+        })
+    });
+    assert_eq!(json["scales"], serde_json::json!(expected));
+    let text = run(&["formats"]).ok().out;
+    let words: Vec<Vec<&str>> =
+        text.lines().map(|line| line.split_whitespace().collect()).collect();
+    for line in [
+        ["e8m0", "8", "127", "2^127", "2^-127", "2^-127", "0xFF"],
+        ["e4m3", "8", "7", "448", "2^-6", "2^-9", "0xFF"],
+        ["ue5m3", "8", "15", "114688", "2^-14", "2^-17", "0xFF"],
+    ] {
+        assert!(words.contains(&line.to_vec()), "{text}");
+    }
 }
 
 #[test]

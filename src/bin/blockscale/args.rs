@@ -22,7 +22,7 @@ pub struct Args {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// List the formats, their constants and their profiles.
+    /// List the formats, their constants, those of their scales, and the profiles.
     #[command(after_help = "Example:\n  blockscale formats --json")]
     Formats(FormatsArgs),
     /// Quantize a built-in sample layer to every format and print what each leaves of it.
@@ -123,7 +123,8 @@ pub struct QuantizeArgs {
     /// Leave out tensors whose name matches. May be repeated; wins over --include.
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
-    /// The layout of the output.
+    /// The layout of the output. raw has two elements of 4 bits in a byte, and a byte for each
+    /// other element: a format of 6 bits takes 8.25 bits/element there, not 6.25.
     #[arg(long, value_enum, default_value_t = Target::Raw)]
     pub target: Target,
     /// Who computes: auto, cpu, reference, cuda or cuda:N for device N. The bytes are the same.
@@ -183,7 +184,7 @@ pub enum RoundingName {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Target {
-    /// Codes, scales and tensor scale as tensors of their own, described in the metadata.
+    /// Codes, scales and tensor scale as tensors of their own, described in the metadata
     Raw,
 }
 
