@@ -44,6 +44,7 @@ fn profiles() -> Vec<Profile> {
         ("e4m3f@9x33:e4m3+tensor", "two-level"),
         ("int4/1x5:e4m3+tensor", "two-level"),
         ("e2m1x32:e8m0+tensor", "two-level"),
+        ("e2m1x32:e8m0+tensor", "two-level+tensor=decode+decode=times-decode"),
         ("int8x32:e8m0+tensor", "two-level+scale=floor"),
         ("e3m0fx16:e8m0", "rceil"),
     ];

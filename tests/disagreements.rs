@@ -381,6 +381,9 @@ fn powers_of_two_below_a_tensor_scale() {
     assert_eq!(q.tensor_scale().unwrap().value(), 6.0);
     // 6 · 448 / 512 = 5.25 is nearest to 6, and 2.625 to 3.
     assert_eq!(q.codes().as_bytes()[0], 0xd7);
+    // The decode factor of a tensor of zeros is 0, and S its inverse.
+    let zeros = run(format, "two-level+tensor=decode+decode=times-decode", &[0.0; 32], None);
+    assert_eq!(zeros.scales().as_bytes(), [0]);
     let decoded: Vec<f32> = q.dequantize_with(Backend::Reference);
     assert_eq!(decoded[0], 6.0 * (512.0 / 448.0));
 }

@@ -107,9 +107,9 @@ __device__ inline float rms_scale(Profile const& profile, float std) {
     return std * 2.92247856f / profile.element.max + 1e-8f;
 }
 
-// What exponent rules look at: fl(x S), kept finite, under a tensor scale.
-__device__ inline float leveled(Profile const& profile, TensorFactors const& tensor, float x) {
-    return profile.tensor == TensorRule::None || x == 0.0f ? x : fminf(x * tensor.encode, kMax);
+// What exponent rules look at: fl(x S), kept finite; S is 1 without a tensor scale.
+__device__ inline float leveled(TensorFactors const& tensor, float x) {
+    return x == 0.0f ? x : fminf(x * tensor.encode, kMax);
 }
 
 // The E8M0 code of a block whose amax is neither NaN nor Inf; 255 marks it as NaN.
@@ -214,7 +214,7 @@ __device__ __noinline__ BlockScale block_scale(Profile const& profile, TensorFac
         if (!e8m0) {
             code = cast_scale(profile, quotient(profile, tensor, amax) * stretch, amax);
         } else if (is_finite(amax)) {
-            code = exponent_code(profile, leveled(profile, tensor, amax), leveled(profile, tensor, std));
+            code = exponent_code(profile, leveled(tensor, amax), leveled(tensor, std));
         }
     }
     float value = scale_value(profile, code);

@@ -1,6 +1,6 @@
 //! The block level: from a block's amax (or RMS) to its scale.
 
-use super::knobs::{Headroom, NonFinite, ScaleCast, ScaleRange, ScaleRule, TensorRule};
+use super::knobs::{Headroom, NonFinite, ScaleCast, ScaleRange, ScaleRule};
 use super::log2::{ceil_of_rounded_log2, floor_of_rounded_log2};
 use super::sum::folded_sum;
 use super::{Profile, TensorFactors};
@@ -107,13 +107,10 @@ impl Profile {
         }
     }
 
-    /// What exponent rules look at: fl(a · S), kept finite, under a tensor scale.
+    /// What exponent rules look at: fl(a · S), kept finite; S is 1 without a tensor scale, and Inf for
+    /// a tensor of zeros by some rules.
     fn leveled(&self, tensor: &TensorFactors, block: BlockStatistics) -> BlockStatistics {
-        let level = |x: f32| match self.tensor {
-            TensorRule::None => x,
-            _ if x == 0.0 => 0.0,
-            _ => (x * tensor.encode).min(f32::MAX),
-        };
+        let level = |x: f32| if x == 0.0 { 0.0 } else { (x * tensor.encode).min(f32::MAX) };
         BlockStatistics { amax: level(block.amax), std: level(block.std) }
     }
 

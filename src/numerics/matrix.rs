@@ -235,6 +235,7 @@ mod tests {
         ];
         for (format, names) in promised {
             let all = profiles(format.parse().unwrap());
+            assert!(all.iter().all(|profile| profile.check().is_ok()), "{format}");
             let got: Vec<_> = all.iter().map(Profile::name).collect();
             assert_eq!(got, names.split_whitespace().collect::<Vec<_>>(), "{format}");
         }
