@@ -711,9 +711,9 @@ fn images_are_complete() {
     architectures.sort_unstable();
     architectures.dedup();
     for architecture in &architectures {
-        for unit in
-            ["amax", "dequantize", "dequantize_blocks", "quantize", "quantize_blocks", "relayout"]
-        {
+        let units =
+            "amax dequantize dequantize_blocks quantize quantize_blocks quantize_grouped relayout";
+        for unit in units.split(' ') {
             let image = IMAGES.iter().find(|i| i.unit == unit && i.architecture == *architecture);
             let image = image.unwrap_or_else(|| panic!("{unit} for {architecture}"));
             assert!(image.ptx().contains(&format!(".target sm_{architecture}")), "{unit}");

@@ -91,6 +91,10 @@ impl FastCall {
         let format = profile.format();
         let kernel = kernel_of(format)?;
         let scale = fast_scale(profile)?;
+        // A call of Philox draws for 16 elements (two calls, with 16 bits) from a multiple of 16 on.
+        if matches!(rounding, Rounding::Stochastic(draws) if draws.column_offset() % 16 != 0) {
+            return None;
+        }
         let drawn = match (rounding, profile.ties) {
             (Rounding::Nearest, Ties::Even) => false,
             (Rounding::Nearest, Ties::Zero) => return None,
@@ -323,6 +327,7 @@ pub(super) struct QuantizeBlocksArguments {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::numerics::Stochastic;
 
     #[test]
     fn dividers_divide() {
@@ -353,6 +358,26 @@ mod tests {
                     !slow.contains(&profile.name()) && !slow_here.contains(&(name, profile.name()));
                 assert_eq!(fast_scale(&profile).is_some(), expected, "{name} {profile}");
             }
+        }
+    }
+
+    /// A shard that begins within the 16 elements of a call of Philox is not for the fast kernels.
+    #[test]
+    fn draws_begin_at_calls() {
+        let profile = Profile::default_for(Format::MXFP4);
+        let shape = [4, 64];
+        let extents = Extents::of(&shape).unwrap();
+        let x = Input {
+            pointer: 256,
+            dtype: Dtype::F32,
+            shape: &shape,
+            row_stride: None,
+            batch_stride: None,
+        };
+        for (offset, fast) in [(0, true), (32, true), (16, true), (8, false), (33, false)] {
+            let draws = Rounding::Stochastic(Stochastic::new(1, "x").with_offset(3, offset));
+            let call = FastCall::new(&profile, draws, Blocks::Row, x, extents, 512);
+            assert_eq!(call.is_some(), fast, "{offset}");
         }
     }
 
