@@ -1,24 +1,38 @@
 //! Who computes: each backend gives the same bytes.
 
+use crate::cpu::{self, Cpu, FloatEnvironment};
 use crate::error::Result;
 use crate::numerics::NonFinite;
 use crate::reference::Job;
-use crate::{QuantizedTensor, Real, cpu, reference};
+use crate::{QuantizedTensor, Real, reference};
 
 /// Who computes a verb.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backend {
     /// The fast host path.
-    #[default]
-    Cpu,
+    Cpu(Cpu),
     /// The specification, on one thread.
     Reference,
 }
 
+/// The fast host path with all it finds.
+impl Default for Backend {
+    fn default() -> Self {
+        Self::Cpu(Cpu::new())
+    }
+}
+
+impl From<Cpu> for Backend {
+    fn from(cpu: Cpu) -> Self {
+        Self::Cpu(cpu)
+    }
+}
+
 impl Backend {
     pub(crate) fn amax<T: Real>(self, nonfinite: NonFinite, x: &[T]) -> f32 {
+        let _ieee = FloatEnvironment::ieee();
         match self {
-            Self::Cpu => cpu::amax(nonfinite, x),
+            Self::Cpu(cpu) => cpu::amax(cpu, nonfinite, x),
             Self::Reference => reference::amax(nonfinite, x),
         }
     }
@@ -31,8 +45,9 @@ impl Backend {
         codes: &mut [u8],
         scales: &mut [u8],
     ) -> Result<()> {
+        let _ieee = FloatEnvironment::ieee();
         match self {
-            Self::Cpu => cpu::quantize(job, x, codes, scales),
+            Self::Cpu(cpu) => cpu::quantize(cpu, job, x, codes, scales),
             Self::Reference => reference::quantize(job, x, codes, scales),
         }
     }
@@ -42,8 +57,9 @@ impl Backend {
         tensor: &QuantizedTensor<S>,
         values: &mut [T],
     ) {
+        let _ieee = FloatEnvironment::ieee();
         match self {
-            Self::Cpu => cpu::dequantize(tensor, values),
+            Self::Cpu(cpu) => cpu::dequantize(cpu, tensor, values),
             Self::Reference => reference::dequantize(tensor, values),
         }
     }

@@ -1,5 +1,6 @@
 //! Dequantize: codes and scales to floats.
 
+use crate::error::{Error, Result};
 use crate::{Backend, QuantizedTensor, Real};
 
 impl<S: AsRef<[u8]> + Sync> QuantizedTensor<S> {
@@ -26,9 +27,42 @@ impl<S: AsRef<[u8]> + Sync> QuantizedTensor<S> {
     }
 
     /// The same by a chosen backend; the bytes are the same.
-    pub fn dequantize_with<T: Real>(&self, backend: Backend) -> Vec<T> {
-        let mut values = vec![T::from_f32(0.0); self.extents().elements()];
-        backend.dequantize(self, &mut values);
+    pub fn dequantize_with<T: Real>(&self, backend: impl Into<Backend>) -> Vec<T> {
+        let mut values = T::zeros(self.extents().elements());
+        backend.into().dequantize(self, &mut values);
         values
+    }
+
+    /// The same into the caller's buffer, whose contents do not matter.
+    ///
+    /// # Errors
+    /// [`Error::WrongLength`] unless `values` has an element for each of the shape's.
+    ///
+    /// ```
+    /// use blockscale::{Backend, format::Format};
+    /// let q = blockscale::quantize(&[0.4f32, -7.0], &[2], Format::MXFP4)?;
+    /// let mut values = [f32::NAN; 2];
+    /// q.dequantize_into(Backend::default(), &mut values)?;
+    /// assert_eq!(values, [0.0, -8.0]);
+    /// assert!(q.dequantize_into(Backend::default(), &mut [0.0f32]).is_err());
+    /// # Ok::<(), blockscale::Error>(())
+    /// ```
+    pub fn dequantize_into<T: Real>(
+        &self,
+        backend: impl Into<Backend>,
+        values: &mut [T],
+    ) -> Result<()> {
+        let expected = self.extents().elements();
+        if values.len() != expected {
+            return Err(Error::WrongLength {
+                what: "the buffer of the values",
+                given: values.len(),
+                unit: "elements",
+                shape: self.shape().to_vec(),
+                expected,
+            });
+        }
+        backend.into().dequantize(self, values);
+        Ok(())
     }
 }

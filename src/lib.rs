@@ -31,7 +31,8 @@ mod tensor;
 mod fixtures;
 
 pub use backend::Backend;
+pub use cpu::{Cpu, Level};
 pub use error::{Error, Result};
-pub use quantize::{Quantize, amax, quantize};
+pub use quantize::{Quantize, amax, amax_with, quantize};
 pub use real::Real;
 pub use tensor::{Blocks, QuantizedTensor};

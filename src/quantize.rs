@@ -1,9 +1,10 @@
 //! Quantize: floats to codes and scales.
 
+use crate::cpu::FloatEnvironment;
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::layout::{Packing, Raw};
-use crate::numerics::{NonFinite, Profile, Rounding};
+use crate::numerics::{NonFinite, Profile, Rounding, TensorScale};
 use crate::reference::Job;
 use crate::shape::Extents;
 use crate::tensor::extents;
@@ -91,8 +92,8 @@ impl Quantize {
         Self { unbiased: true, ..self }
     }
     /// Who computes it. The bytes are the same.
-    pub fn backend(self, backend: Backend) -> Self {
-        Self { backend, ..self }
+    pub fn backend(self, backend: impl Into<Backend>) -> Self {
+        Self { backend: backend.into(), ..self }
     }
 
     /// The profile.
@@ -135,27 +136,108 @@ impl Quantize {
     /// or shard offsets that split a block; [`Error::NotUnbiased`];
     /// [`Error::Overflow`] for coordinates beyond 32 bits in stochastic rounding.
     pub fn run<T: Real>(&self, x: &[T], shape: &[usize]) -> Result<QuantizedTensor> {
-        let job = self.job(x, shape)?;
-        let (profile, extents) = (self.profile, job.extents);
-        let rows = extents.all_rows();
-        let mut codes = vec![0; rows * job.code_bytes()?];
-        let mut scales = vec![0; rows * job.scale_bytes()];
-        self.backend.quantize(&job, x, &mut codes, &mut scales)?;
-        let stored = job.tensor.stored;
-        Ok(QuantizedTensor::trusted(profile, self.blocks, shape, extents, codes, scales, stored))
+        let extents = self.check(x.len(), shape)?;
+        let mut codes = vec![0; self.code_bytes(extents)?];
+        let mut scales = vec![0; self.scale_bytes(extents)];
+        let stored = self.fill(x, extents, &mut codes, &mut scales)?;
+        Ok(QuantizedTensor::trusted(
+            self.profile,
+            self.blocks,
+            shape,
+            extents,
+            codes,
+            scales,
+            stored,
+        ))
     }
 
-    /// Works out the tensor scale of arguments that were checked.
-    fn job<T: Real>(&self, x: &[T], shape: &[usize]) -> Result<Job> {
-        let profile = self.profile;
+    /// Quantizes `x` into the caller's buffers, whose contents do not matter, and returns them as a
+    /// tensor.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run), and [`Error::WrongLength`] for a buffer of another size than
+    /// [`output_bytes`](Self::output_bytes) tells.
+    ///
+    /// ```
+    /// # use blockscale::{Quantize, format::Format, numerics::Profile};
+    /// let quantize = Quantize::new(Profile::default_for(Format::MXFP4));
+    /// let shape = [2, 32];
+    /// let [code_bytes, scale_bytes] = quantize.output_bytes(&shape)?;
+    /// let (mut codes, mut scales) = (vec![0xaa; code_bytes], vec![0xaa; scale_bytes]);
+    /// let q = quantize.run_into(&[1.0f32; 64], &shape, &mut codes, &mut scales)?;
+    /// assert_eq!(q.scales().as_bytes(), [125, 125]); // 2^-2, at which 1 is the element 4
+    /// assert_eq!(codes, [0x66; 32]);
+    /// # Ok::<(), blockscale::Error>(())
+    /// ```
+    pub fn run_into<'a, T: Real>(
+        &self,
+        x: &[T],
+        shape: &[usize],
+        codes: &'a mut [u8],
+        scales: &'a mut [u8],
+    ) -> Result<QuantizedTensor<&'a [u8]>> {
         let extents = self.check(x.len(), shape)?;
+        let buffers = [
+            ("the buffer of the codes", codes.len(), self.code_bytes(extents)?),
+            ("the buffer of the scales", scales.len(), self.scale_bytes(extents)),
+        ];
+        if let Some((what, given, expected)) =
+            buffers.into_iter().find(|(_, given, expected)| given != expected)
+        {
+            let shape = shape.to_vec();
+            return Err(Error::WrongLength { what, given, unit: "bytes", shape, expected });
+        }
+        let stored = self.fill(x, extents, codes, scales)?;
+        let (codes, scales): (&[u8], &[u8]) = (codes, scales);
+        Ok(QuantizedTensor::trusted(
+            self.profile,
+            self.blocks,
+            shape,
+            extents,
+            codes,
+            scales,
+            stored,
+        ))
+    }
+
+    /// Bytes of the codes and of the scales of a tensor of `shape`.
+    ///
+    /// # Errors
+    /// Those of [`check_shape`](Self::check_shape).
+    pub fn output_bytes(&self, shape: &[usize]) -> Result<[usize; 2]> {
+        let extents = self.check(Extents::of(shape)?.elements(), shape)?;
+        Ok([self.code_bytes(extents)?, self.scale_bytes(extents)])
+    }
+
+    fn code_bytes(&self, extents: Extents) -> Result<usize> {
+        let format = self.profile.format();
+        let row = Raw::row_bytes(extents.k, format.element().bits(), format.block())?;
+        Ok(row * extents.all_rows())
+    }
+
+    fn scale_bytes(&self, extents: Extents) -> usize {
+        self.profile.format().scales_per_row(extents.k) * extents.all_rows()
+    }
+
+    /// Fills buffers of checked sizes and returns what is stored beside them.
+    fn fill<T: Real>(
+        &self,
+        x: &[T],
+        extents: Extents,
+        codes: &mut [u8],
+        scales: &mut [u8],
+    ) -> Result<Option<TensorScale>> {
+        let _ieee = FloatEnvironment::ieee();
+        let profile = self.profile;
         let amax = match (self.tensor_amax, profile.tensor_scale_name()) {
             (Some(amax), _) => amax,
             (None, Some(_)) => self.backend.amax(profile.nonfinite, x),
             (None, None) => 0.0,
         };
         let tensor = profile.tensor_factors(amax);
-        Ok(Job { profile, rounding: self.rounding, blocks: self.blocks, tensor, extents })
+        let job = Job { profile, rounding: self.rounding, blocks: self.blocks, tensor, extents };
+        self.backend.quantize(&job, x, codes, scales)?;
+        Ok(tensor.stored)
     }
 
     /// Checks all that can be told before the values are looked at.
@@ -224,5 +306,10 @@ impl Quantize {
 /// assert!(blockscale::amax(&[1.0f32, f32::NAN]).is_nan());
 /// ```
 pub fn amax<T: Real>(x: &[T]) -> f32 {
-    Backend::default().amax(NonFinite::NanScale, x)
+    amax_with(x, Backend::default())
+}
+
+/// [`amax`] by a chosen backend.
+pub fn amax_with<T: Real>(x: &[T], backend: impl Into<Backend>) -> f32 {
+    backend.into().amax(NonFinite::NanScale, x)
 }

@@ -1,6 +1,7 @@
 //! The three types that tensors come from and go to: f32, bf16 and f16.
 
 use crate::format::canonical;
+use half::vec::HalfBitsVecExt;
 use half::{bf16, f16};
 
 /// f32, bf16 or f16.
@@ -12,6 +13,9 @@ pub trait Real: Copy + Send + Sync + sealed::Sealed + 'static {
     fn to_f32(self) -> f32;
     /// The nearest value, ties to even.
     fn from_f32(value: f32) -> Self;
+    /// Zeros, from memory that the system hands out as such where it can.
+    #[doc(hidden)]
+    fn zeros(len: usize) -> Vec<Self>;
 }
 
 mod sealed {
@@ -28,6 +32,9 @@ impl Real for f32 {
     fn from_f32(value: f32) -> Self {
         canonical(value)
     }
+    fn zeros(len: usize) -> Vec<Self> {
+        vec![0.0; len]
+    }
 }
 
 impl Real for bf16 {
@@ -37,6 +44,9 @@ impl Real for bf16 {
     fn from_f32(value: f32) -> Self {
         if value.is_nan() { Self::from_bits(0x7fff) } else { Self::from_f32(value) }
     }
+    fn zeros(len: usize) -> Vec<Self> {
+        vec![0u16; len].reinterpret_into()
+    }
 }
 
 impl Real for f16 {
@@ -45,6 +55,9 @@ impl Real for f16 {
     }
     fn from_f32(value: f32) -> Self {
         if value.is_nan() { Self::from_bits(0x7fff) } else { Self::from_f32(value) }
+    }
+    fn zeros(len: usize) -> Vec<Self> {
+        vec![0u16; len].reinterpret_into()
     }
 }
 

@@ -79,14 +79,14 @@ proptest! {
     ) {
         let quantize = Quantize::new(profile).rounding(rounding).blocks(blocks);
         let q = quantize.backend(Backend::Reference).run(&x, &[rows, k]).unwrap();
-        let cpu = quantize.backend(Backend::Cpu).run(&x, &[rows, k]).unwrap();
+        let cpu = quantize.backend(Backend::default()).run(&x, &[rows, k]).unwrap();
         prop_assert_eq!(cpu.codes().as_bytes(), q.codes().as_bytes());
         prop_assert_eq!(cpu.scales().as_bytes(), q.scales().as_bytes());
         let bits = |q: &QuantizedTensor| q.tensor_scale().map(|s| (s.name(), s.value().to_bits()));
         prop_assert_eq!(bits(&cpu), bits(&q));
 
         let decoded = q.dequantize_with::<f32>(Backend::Reference);
-        prop_assert!(same(&decoded, &q.dequantize_with::<f32>(Backend::Cpu)));
+        prop_assert!(same(&decoded, &q.dequantize_with::<f32>(Backend::default())));
         let (codes, scales) = (q.codes().as_bytes(), q.scales().as_bytes());
         let again =
             QuantizedTensor::from_parts(profile, blocks, &[rows, k], codes, scales, q.tensor_scale());

@@ -80,7 +80,7 @@ fuzz_target!(|input: Input<'_>| {
 /// Every promise about one call; with `stable` that of doing it twice, too.
 fn check<T: Real>(quantize: &Quantize, x: &[T], shape: &[usize], stable: Option<Profile>) {
     let specified = quantize.backend(Backend::Reference).run(x, shape);
-    let fast = quantize.backend(Backend::Cpu).run(x, shape);
+    let fast = quantize.backend(Backend::default()).run(x, shape);
     assert_eq!(bytes(&specified), bytes(&fast));
     let Some(q) = told(specified) else { return };
     let (codes, scales) = (q.codes().as_bytes(), q.scales().as_bytes());

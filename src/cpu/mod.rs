@@ -1,5 +1,13 @@
 //! The host path: the reference's bands and rows on threads (feature `parallel`).
 
+mod environment;
+mod level;
+mod options;
+
+pub(crate) use environment::FloatEnvironment;
+pub use level::Level;
+pub use options::Cpu;
+
 use crate::error::Result;
 use crate::numerics::NonFinite;
 use crate::reference::{self, Job};
@@ -12,7 +20,7 @@ use {crate::numerics::max_magnitude, rayon::prelude::*};
 #[cfg(feature = "parallel")]
 const SERIAL: usize = 1 << 14;
 
-pub(crate) fn amax<T: Real>(nonfinite: NonFinite, x: &[T]) -> f32 {
+pub(crate) fn amax<T: Real>(_cpu: Cpu, nonfinite: NonFinite, x: &[T]) -> f32 {
     #[cfg(feature = "parallel")]
     if x.len() > SERIAL {
         let parts = x.par_chunks(SERIAL).map(|part| reference::amax(nonfinite, part));
@@ -23,6 +31,7 @@ pub(crate) fn amax<T: Real>(nonfinite: NonFinite, x: &[T]) -> f32 {
 }
 
 pub(crate) fn quantize<T: Real>(
+    _cpu: Cpu,
     job: &Job,
     x: &[T],
     codes: &mut [u8],
@@ -54,6 +63,7 @@ pub(crate) fn quantize<T: Real>(
 }
 
 pub(crate) fn dequantize<T: Real, S: AsRef<[u8]> + Sync>(
+    _cpu: Cpu,
     tensor: &QuantizedTensor<S>,
     values: &mut [T],
 ) {

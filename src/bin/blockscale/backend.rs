@@ -52,7 +52,7 @@ impl Worker {
         match name {
             BackendName::Auto => Ok(Self::Host(Backend::default())),
             BackendName::Reference => Ok(Self::Host(Backend::Reference)),
-            BackendName::Cpu => Ok(Self::Host(Backend::Cpu)),
+            BackendName::Cpu => Ok(Self::Host(Backend::default())),
             #[cfg(feature = "cuda")]
             BackendName::Cuda(ordinal) => {
                 Ok(Self::Cuda(blockscale::cuda::Device::new(ordinal).map_err(failure)?))
