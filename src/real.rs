@@ -18,11 +18,40 @@ pub trait Real: Copy + Send + Sync + sealed::Sealed + 'static {
     fn zeros(len: usize) -> Vec<Self>;
 }
 
+/// A slice by its type, so that what is compiled for each type is compiled in this crate.
+pub(crate) use sealed::{Slice, SliceMut};
+
 mod sealed {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for half::bf16 {}
-    impl Sealed for half::f16 {}
+    use half::{bf16, f16};
+
+    pub enum Slice<'a> {
+        F32(&'a [f32]),
+        Bf16(&'a [bf16]),
+        F16(&'a [f16]),
+    }
+    pub enum SliceMut<'a> {
+        F32(&'a mut [f32]),
+        Bf16(&'a mut [bf16]),
+        F16(&'a mut [f16]),
+    }
+
+    pub trait Sealed: Sized {
+        fn slice(x: &[Self]) -> Slice<'_>;
+        fn slice_mut(x: &mut [Self]) -> SliceMut<'_>;
+    }
+    macro_rules! sealed {
+        ($($real:ty: $name:ident),*) => {$(
+            impl Sealed for $real {
+                fn slice(x: &[Self]) -> Slice<'_> {
+                    Slice::$name(x)
+                }
+                fn slice_mut(x: &mut [Self]) -> SliceMut<'_> {
+                    SliceMut::$name(x)
+                }
+            }
+        )*};
+    }
+    sealed!(f32: F32, bf16: Bf16, f16: F16);
 }
 
 impl Real for f32 {

@@ -1,8 +1,19 @@
-//! The host path: the reference's bands and rows on threads (feature `parallel`).
+//! The host path: kernels over vectors, once for each [`Level`], on threads (feature `parallel`).
+//!
+//! A call is worked out into a plan; groups of 128 elements go through the kernels of its level, and blocks
+//! that are not ordinary (NaN, Inf, scales at the end of their range) to the reference, as do the profiles
+//! and formats that no plan knows.
 
+mod draws;
+mod encode;
 mod environment;
 mod level;
 mod options;
+mod plan;
+mod quantize;
+mod scale;
+mod simd;
+mod threads;
 
 pub(crate) use environment::FloatEnvironment;
 pub use level::Level;
@@ -10,6 +21,7 @@ pub use options::Cpu;
 
 use crate::error::Result;
 use crate::numerics::NonFinite;
+use crate::real::Slice;
 use crate::reference::{self, Job};
 use crate::{QuantizedTensor, Real};
 
@@ -31,35 +43,27 @@ pub(crate) fn amax<T: Real>(_cpu: Cpu, nonfinite: NonFinite, x: &[T]) -> f32 {
 }
 
 pub(crate) fn quantize<T: Real>(
-    _cpu: Cpu,
+    cpu: Cpu,
     job: &Job,
     x: &[T],
     codes: &mut [u8],
     scales: &mut [u8],
 ) -> Result<()> {
-    #[cfg(feature = "parallel")]
-    if x.len() > SERIAL {
-        let (rows, k, height) = (job.extents.rows, job.extents.k, job.band_rows());
-        let (code_bytes, scale_bytes) = (job.code_bytes()?, job.scale_bytes());
-        let bands_at_once = (SERIAL / (height * k)).max(1);
-        let matrices = x
-            .par_chunks(rows * k)
-            .zip(codes.par_chunks_mut(rows * code_bytes))
-            .zip(scales.par_chunks_mut(rows * scale_bytes));
-        return matrices.enumerate().try_for_each(|(matrix, ((x, codes), scales))| {
-            let bands = x
-                .par_chunks(height * k)
-                .zip(codes.par_chunks_mut(height * code_bytes))
-                .zip(scales.par_chunks_mut(height * scale_bytes));
-            bands.enumerate().with_min_len(bands_at_once).try_for_each(
-                |(band, ((x, codes), scales))| {
-                    let first = matrix * rows + band * height;
-                    reference::quantize_band(job, first, x, codes, scales)
-                },
-            )
-        });
+    quantize_slice(cpu, job, T::slice(x), codes, scales)
+}
+
+fn quantize_slice(
+    cpu: Cpu,
+    job: &Job,
+    x: Slice<'_>,
+    codes: &mut [u8],
+    scales: &mut [u8],
+) -> Result<()> {
+    match x {
+        Slice::F32(x) => quantize::quantize(cpu, job, x, codes, scales),
+        Slice::Bf16(x) => quantize::quantize(cpu, job, x, codes, scales),
+        Slice::F16(x) => quantize::quantize(cpu, job, x, codes, scales),
     }
-    reference::quantize(job, x, codes, scales)
 }
 
 pub(crate) fn dequantize<T: Real, S: AsRef<[u8]> + Sync>(

@@ -4,27 +4,43 @@ use super::knobs::{ElementMap, Headroom, NonFinite, SignRule};
 use super::{BlockScale, Profile, TensorFactors};
 use crate::format::{Element, Round, e8m0_reciprocal};
 
+/// What one step does to every element of a block.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Scaling {
+    /// y = fl(x · factor).
+    Times(f32),
+    /// y = fl(x / divisor).
+    Over(f32),
+}
+
 impl Profile {
-    /// y of an element under a block scale that is not NaN.
-    pub(crate) fn scaled(&self, tensor: &TensorFactors, scale: BlockScale, x: f32) -> f32 {
+    /// How elements become y under a block scale that is not NaN; a headroom of 3/4 comes after it.
+    pub(crate) fn scaling(&self, tensor: &TensorFactors, scale: BlockScale) -> Scaling {
         let s = scale.value;
         match self.map {
-            ElementMap::Exponent => {
-                let y = x * e8m0_reciprocal(scale.code);
-                match self.headroom {
-                    Headroom::ThreeQuarters => y * 0.75,
-                    _ => y,
-                }
+            ElementMap::Exponent => Scaling::Times(e8m0_reciprocal(scale.code)),
+            ElementMap::ReciprocalZero | ElementMap::NearestProduct if s == 0.0 => {
+                Scaling::Times(0.0)
             }
-            ElementMap::ReciprocalZero if s == 0.0 => x * 0.0,
             ElementMap::ReciprocalMax | ElementMap::ReciprocalZero => {
-                x * (1.0 / (s * tensor.decode)).min(f32::MAX)
+                Scaling::Times((1.0 / (s * tensor.decode)).min(f32::MAX))
             }
-            ElementMap::EncodeOverScale => x * (tensor.encode / s),
-            ElementMap::OverProduct => x / (s * tensor.decode),
-            ElementMap::OverQuotient => x / (s / tensor.encode),
-            ElementMap::NearestProduct if s == 0.0 => x * 0.0,
-            ElementMap::NearestProduct => x / s,
+            ElementMap::EncodeOverScale => Scaling::Times(tensor.encode / s),
+            ElementMap::OverProduct => Scaling::Over(s * tensor.decode),
+            ElementMap::OverQuotient => Scaling::Over(s / tensor.encode),
+            ElementMap::NearestProduct => Scaling::Over(s),
+        }
+    }
+
+    /// y of an element under a block scale that is not NaN.
+    pub(crate) fn scaled(&self, tensor: &TensorFactors, scale: BlockScale, x: f32) -> f32 {
+        let y = match self.scaling(tensor, scale) {
+            Scaling::Times(factor) => x * factor,
+            Scaling::Over(divisor) => x / divisor,
+        };
+        match (self.map, self.headroom) {
+            (ElementMap::Exponent, Headroom::ThreeQuarters) => y * 0.75,
+            _ => y,
         }
     }
 

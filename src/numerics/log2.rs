@@ -14,8 +14,7 @@ const ULPS_BELOW: [u32; 9] = [0, 0, 1, 2, 5, 11, 22, 44, 88];
 /// How many ulp above 2^b the rounded log2 is still b, by bit length of b, or of −b − 1.
 const ULPS_ABOVE: [u32; 9] = [0, 0, 0, 1, 2, 5, 11, 22, 44];
 
-/// Both tables, for kernels that add them to the bits: how many ulp below (above) a power of two.
-#[cfg(feature = "cuda")]
+/// Both tables, for those who add them to the bits: how many ulp below (above) a power of two.
 pub(crate) const fn near_powers() -> ([u32; 9], [u32; 9]) {
     (ULPS_BELOW, ULPS_ABOVE)
 }

@@ -25,9 +25,10 @@ pub use knobs::{
     DecodeRule, ElementMap, Headroom, NonFinite, ScaleCast, ScaleRange, ScaleRule, Search,
     SignRule, TensorRule,
 };
-#[cfg(feature = "cuda")]
+pub(crate) use element_map::Scaling;
 pub(crate) use log2::near_powers;
 pub use philox::philox4x32_10;
+pub(crate) use philox::{MULTIPLIERS as PHILOX_MULTIPLIERS, WEYL as PHILOX_WEYL};
 pub use profile::Profile;
 pub use rounding::{Domain, DrawBits, Rounding, Stochastic};
 pub(crate) use sum::folded_sum;

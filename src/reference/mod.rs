@@ -14,6 +14,5 @@ pub(crate) use block::{Block, quantize_block};
 pub(crate) use dequantize::dequantize;
 #[cfg(feature = "parallel")]
 pub(crate) use dequantize::dequantize_row;
-#[cfg(feature = "parallel")]
 pub(crate) use quantize::quantize_band;
 pub(crate) use quantize::{Job, quantize};

@@ -1,0 +1,266 @@
+//! Elements of a group: from x and a factor to codes.
+
+use super::draws::GroupDraws;
+use super::plan::{Kind, Map, Plan, Steps};
+use super::scale::{ANY, nearest_even};
+use super::simd::{GROUP, LANES, Simd};
+use crate::numerics::{DrawBits, SignRule};
+use half::{bf16, f16};
+
+/// What is quantized: f32, bf16 or f16.
+pub(super) trait Input: Copy + Default + Send + Sync {
+    fn load<S: Simd>(simd: S, x: &[Self; LANES]) -> S::F;
+}
+
+impl Input for f32 {
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, x: &[Self; LANES]) -> S::F {
+        simd.load(x)
+    }
+}
+impl Input for bf16 {
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, x: &[Self; LANES]) -> S::F {
+        simd.load_bf16(x)
+    }
+}
+impl Input for f16 {
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, x: &[Self; LANES]) -> S::F {
+        simd.load_f16(x)
+    }
+}
+
+/// The kinds of elements, for kernels of their own. All but E2M1 and INT4 are bytes.
+pub(super) const E2M1: usize = 0;
+pub(super) const FLOAT: usize = 1;
+pub(super) const INTEGER: usize = 2;
+pub(super) const INT4: usize = 3;
+
+/// Encodes with what a plan says, its constants in registers.
+///
+/// `KIND` is the plan's kind of element, `EVEN` whether rounding is to nearest even, and `FORM` that of
+/// [`Chooser`](super::scale::Chooser): all but one have the signs of x and elements multiplied.
+#[derive(Clone, Copy)]
+pub(super) struct Encoder<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize> {
+    simd: S,
+    plan: &'a Plan,
+    magnitude: S::I,
+    max: S::F,
+    /// Of a draw: steps in a value of 1, times 2^16.
+    fixed: S::F,
+    draw_bits: Option<DrawBits>,
+}
+
+impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
+    Encoder<'a, S, KIND, EVEN, FORM>
+{
+    #[inline(always)]
+    pub(super) fn new(simd: S, plan: &'a Plan) -> Self {
+        let fixed = match plan.element.kind {
+            Kind::E2M1 => 131_072.0,
+            Kind::Float { .. } => 0.0,
+            Kind::Integer { fraction_bits } => (1u32 << (fraction_bits + 16)) as f32,
+        };
+        Self {
+            simd,
+            plan,
+            magnitude: simd.splat_i(0x7fff_ffff),
+            max: simd.splat(plan.element.max),
+            fixed: simd.splat(fixed),
+            draw_bits: plan.rounding.draw_bits(),
+        }
+    }
+
+    /// The bits of |x|.
+    #[inline(always)]
+    pub(super) fn magnitude_bits(&self, x: S::F) -> S::I {
+        self.simd.and(self.simd.bits(x), self.magnitude)
+    }
+
+    /// Codes of a group whose vectors have these factors; 64 bytes with two codes a byte, else 128.
+    #[inline(always)]
+    pub(super) fn encode(
+        &self,
+        x: &[S::F; 8],
+        factors: &[S::F; 8],
+        draws: &GroupDraws,
+        codes: &mut [u8],
+    ) {
+        let simd = self.simd;
+        let both = [self.half(0, x, factors, draws), self.half(4, x, factors, draws)];
+        let (codes, _) = codes.as_chunks_mut::<64>();
+        match codes {
+            [all] if KIND == E2M1 || KIND == INT4 => simd.store_nibbles(both, all),
+            [first, second] => {
+                simd.store_bytes(both[0], first);
+                simd.store_bytes(both[1], second);
+            }
+            _ => {}
+        }
+    }
+
+    /// The codes of four vectors.
+    #[inline(always)]
+    fn half(&self, first: usize, x: &[S::F; 8], factors: &[S::F; 8], draws: &GroupDraws) -> S::B {
+        let simd = self.simd;
+        let (mut magnitudes, mut signs) = ([simd.splat_i(0); 4], [simd.splat_i(0); 4]);
+        for i in 0..4 {
+            let draw = match (EVEN, self.draw_bits) {
+                (false, Some(bits)) => draws.vector(simd, bits, first + i),
+                // To nearest is a draw of a half.
+                _ => simd.splat_i(0x8000),
+            };
+            (magnitudes[i], signs[i]) = self.lanes(x[first + i], factors[first + i], draw);
+        }
+        self.join(simd.narrow(magnitudes), simd.narrow_signs(signs))
+    }
+
+    /// Magnitudes, and what has their signs.
+    #[inline(always)]
+    fn lanes(&self, x: S::F, factor: S::F, draw: S::I) -> (S::I, S::I) {
+        let simd = self.simd;
+        if FORM != ANY {
+            let a = simd.mul(simd.float(self.magnitude_bits(x)), factor);
+            return (self.round(a, draw), simd.bits(x));
+        }
+        let (y, products) = match self.plan.map {
+            Map::Times => (simd.mul(x, factor), false),
+            Map::Over => (simd.div(x, factor), false),
+            Map::Product => (x, true),
+        };
+        let a = simd.float(self.magnitude_bits(y));
+        let magnitude = match products {
+            true => self.nearest_product(a, factor),
+            false => self.round(a, draw),
+        };
+        // y + 0 has no −0.
+        let positive_zero = simd.bits(simd.add(y, simd.splat(0.0)));
+        let sign = match self.plan.sign {
+            SignRule::Bit | SignRule::NonZero => simd.bits(x),
+            SignRule::Negative => positive_zero,
+            // One less than +0 is negative, and no other sign changes.
+            SignRule::NotPositive => simd.sub_i(positive_zero, simd.splat_i(1)),
+        };
+        (magnitude, sign)
+    }
+
+    /// The magnitude codes of a = |y|.
+    #[inline(always)]
+    fn round(&self, a: S::F, draw: S::I) -> S::I {
+        let simd = self.simd;
+        if EVEN {
+            return match (KIND, self.plan.element.kind) {
+                (E2M1, _) => self.even_e2m1(a),
+                (FLOAT, Kind::Float { mantissa_bits, first }) => {
+                    nearest_even(simd, simd.min(a, self.max), first, mantissa_bits)
+                }
+                (_, Kind::Integer { fraction_bits }) => {
+                    let steps = simd.splat((1u32 << fraction_bits) as f32);
+                    simd.round(simd.mul(simd.min(a, self.max), steps))
+                }
+                _ => simd.splat_i(0),
+            };
+        }
+        let a = match self.plan.rounding {
+            Steps::Away { carried: Some(below) } => {
+                let carried = simd.eq(a, simd.splat(below));
+                let half = simd.splat_i(below.next_up().to_bits() as i32);
+                simd.float(simd.select(carried, half, simd.bits(a)))
+            }
+            _ => a,
+        };
+        let a = simd.min(a, self.max);
+        match (KIND, self.plan.element.kind) {
+            (E2M1, _) => {
+                let t = self.cut(simd.mul(a, self.fixed));
+                // In fixed point the code is the least of these lines, as in `even_e2m1`.
+                let even = simd.add_i(simd.shr::<1>(t), simd.splat_i(2 << 16));
+                let flat = simd.add_i(simd.shr::<2>(t), simd.splat_i(4 << 16));
+                let code = simd.min_i(t, simd.min_i(even, flat));
+                simd.shr::<16>(simd.add_i(code, draw))
+            }
+            (FLOAT, Kind::Float { mantissa_bits, first }) => {
+                let first_normal = simd.splat_i(first);
+                let binade = simd.bits(simd.max(a, simd.float(first_normal)));
+                let binade = simd.and(binade, simd.splat_i(0x7f80_0000));
+                // 2^16 over the step of the binade.
+                let exponent = (270 + mantissa_bits) << 23;
+                let steps = simd.float(simd.sub_i(simd.splat_i(exponent as i32), binade));
+                let t = self.cut(simd.mul(a, steps));
+                let code = simd.shr::<16>(simd.add_i(t, draw));
+                let below = simd.sub_i(binade, first_normal);
+                simd.add_i(code, simd.shr_by(below, 23 - mantissa_bits))
+            }
+            _ => {
+                let t = self.cut(simd.mul(a, self.fixed));
+                simd.shr::<16>(simd.add_i(t, draw))
+            }
+        }
+    }
+
+    /// ⌊v⌋, or with ties to zero ⌈v⌉ − 1, the floor of the next float below.
+    #[inline(always)]
+    fn cut(&self, v: S::F) -> S::I {
+        let simd = self.simd;
+        match self.plan.rounding {
+            Steps::Zero => {
+                let below = simd.sub_i(simd.bits(v), simd.splat_i(1));
+                simd.truncate(simd.float(simd.max_i(below, simd.splat_i(0))))
+            }
+            _ => simd.truncate(v),
+        }
+    }
+
+    /// The code before rounding is min(2a, a + 2, a/2 + 4, 7), and rounding keeps the order: the least
+    /// of the rounded lines. They stand on 2^23, whose ulp is 1.
+    #[inline(always)]
+    fn even_e2m1(&self, a: S::F) -> S::I {
+        const ONE: f32 = 8_388_608.0;
+        let simd = self.simd;
+        let steep = simd.mul_add_exact(a, simd.splat(2.0), simd.splat(ONE));
+        let even = simd.add(a, simd.splat(ONE + 2.0));
+        let flat = simd.mul_add_exact(a, simd.splat(0.5), simd.splat(ONE + 4.0));
+        let code = simd.min(simd.min(steep, even), simd.min(flat, simd.splat(ONE + 7.0)));
+        simd.strip(simd.bits(code), ONE.to_bits())
+    }
+
+    /// How many products lie nearer to `a` than those before them: a tie is the smaller's.
+    #[inline(always)]
+    fn nearest_product(&self, a: S::F, scale: S::F) -> S::I {
+        let simd = self.simd;
+        let mut code = simd.splat_i(0);
+        for middle in [0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0] {
+            let above = simd.lt(simd.mul(scale, simd.splat(middle)), a);
+            code = simd.select(above, simd.add_i(code, simd.splat_i(1)), code);
+        }
+        code
+    }
+
+    /// Gives magnitudes their signs.
+    #[inline(always)]
+    fn join(&self, magnitude: S::B, sign: S::B) -> S::B {
+        let simd = self.simd;
+        let bits = self.plan.element.bits;
+        if KIND == INTEGER || KIND == INT4 {
+            return simd.and_b(simd.negate_b(magnitude, sign), simd.splat_b(0xff >> (8 - bits)));
+        }
+        let sign = match FORM != ANY || self.plan.sign != SignRule::NonZero {
+            true => sign,
+            false => simd.where_nonzero_b(sign, magnitude),
+        };
+        let sign = if bits == 8 { sign } else { simd.shr_b(sign, 8 - bits) };
+        simd.or_b(magnitude, simd.and_b(sign, simd.splat_b(1 << (bits - 1))))
+    }
+}
+
+/// The eight vectors of a group.
+#[inline(always)]
+pub(super) fn load_group<S: Simd, T: Input>(simd: S, x: &[T; GROUP]) -> [S::F; 8] {
+    let (vectors, _) = x.as_chunks::<LANES>();
+    let mut loaded = [simd.splat(0.0); 8];
+    for i in 0..8 {
+        loaded[i] = T::load(simd, &vectors[i]);
+    }
+    loaded
+}

@@ -1,0 +1,317 @@
+//! What the kernels of the host path are told of a quantization: a profile worked out in numbers.
+
+use crate::format::{Element, Minifloat, Round, Scale, Ties};
+use crate::numerics::{
+    BlockStatistics, DrawBits, ElementMap, Headroom, Profile, Rounding, ScaleCast,
+    ScaleChoice, ScaleRange, ScaleRule, Scaling, Search, SignRule, Stochastic, TensorFactors,
+    near_powers,
+};
+use crate::reference::Job;
+
+/// A quantization that the kernels take. Blocks that are not ordinary (NaN, Inf, scales at the end of
+/// their range) go to the reference.
+pub(super) struct Plan {
+    pub scale: ScaleSteps,
+    /// Scale of a block of zeros.
+    pub zero_code: u8,
+    /// The value of the scale that a code of 0 becomes.
+    pub zero_becomes: f32,
+    /// No element can be scaled by the scale code 0.
+    pub zero_scale_is_odd: bool,
+    /// By scale code: what elements are multiplied with, or divided by, or what products of the
+    /// elements' values to look for.
+    pub factors: [f32; 256],
+    pub map: Map,
+    /// Elements of a block: 16 or 32.
+    pub block: usize,
+    pub element: ElementSteps,
+    pub sign: SignRule,
+    pub rounding: Steps,
+}
+
+/// Which kernels a plan goes to, by its scales.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// E8M0, blocks of 32, elements multiplied, signs those of x, no logarithm.
+    Mx,
+    /// Floats, blocks of 16, elements multiplied, signs those of x.
+    Nv,
+    /// All others.
+    Any,
+}
+
+/// How factors are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Map {
+    Times,
+    Over,
+    /// The nearest product of an E2M1 value and the factor.
+    Product,
+}
+
+/// How elements are rounded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Steps {
+    /// To nearest, ties to even.
+    Even,
+    /// To nearest, ties away from zero; and |y| of `carried` counts as half of the smallest step.
+    Away { carried: Option<f32> },
+    /// To nearest, ties to zero.
+    Zero,
+    Drawn(Stochastic),
+}
+
+/// An element in numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct ElementSteps {
+    pub kind: Kind,
+    pub bits: u32,
+    /// The largest value.
+    pub max: f32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    E2M1,
+    /// The bits of the smallest normal as an f32.
+    Float { mantissa_bits: u32, first: i32 },
+    Integer { fraction_bits: u32 },
+}
+
+/// From a block's amax to the code of its scale.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum ScaleSteps {
+    /// d = fl(amax · multiplier) or fl(amax / divisor);
+    /// code = max((bits(d) + add + near) >> 23 − subtract, 0).
+    Exponent {
+        divisor: f32,
+        multiplier: f32,
+        add: i32,
+        subtract: i32,
+        /// Further addends by the bit length of d's exponent.
+        near: Option<[u32; 16]>,
+        /// The largest code for these steps.
+        most: i32,
+    },
+    /// d = fl(fl(fl(amax / divisor) · multiplier) / over), kept within `least` and `most`, cast.
+    Float {
+        divisor: f32,
+        multiplier: f32,
+        over: f32,
+        least: f32,
+        most: f32,
+        /// The bits of the smallest normal as an f32.
+        first: i32,
+        mantissa_bits: u32,
+        /// What the code 0 becomes.
+        zero_becomes: u8,
+        /// numerator / (scale · product) is what elements are multiplied with.
+        numerator: f32,
+        product: f32,
+        /// A quotient of 0 is not for these steps.
+        refuses_zero: bool,
+        half_up: bool,
+    },
+}
+
+impl Plan {
+    /// `None` where the reference has to do the whole job.
+    pub(super) fn new(job: &Job) -> Option<Self> {
+        let (profile, tensor) = (&job.profile, &job.tensor);
+        let format = profile.format();
+        let suits = matches!(format.block(), 16 | 32)
+            && profile.search == Search::None
+            && profile.headroom != Headroom::ThreeQuarters
+            && !tensor.nan;
+        let element = ElementSteps::new(format.element())?;
+        let rounding = Steps::new(profile, job.rounding)?;
+        let scale = ScaleSteps::new(profile, tensor)?;
+        let nearest = !matches!(rounding, Steps::Drawn(_));
+        let map = match profile.map {
+            ElementMap::NearestProduct if nearest => {
+                // Products are exact, and the first of two equal errors is the smaller magnitude.
+                (element.kind == Kind::E2M1).then_some(Map::Product)?
+            }
+            ElementMap::OverProduct | ElementMap::OverQuotient | ElementMap::NearestProduct => {
+                Map::Over
+            }
+            _ => Map::Times,
+        };
+        let zeros = BlockStatistics { amax: 0.0, std: 0.0 };
+        let ScaleChoice::Scale(zero) = profile.block_scale(tensor, zeros) else { return None };
+        let last = format.scale().float().map_or(254, |float| float.max_code());
+        let mut factors = [0.0; 256];
+        for code in 0..=last {
+            factors[usize::from(code)] = match profile.scaling(tensor, profile.stored_scale(code)) {
+                Scaling::Times(factor) if map == Map::Times => factor,
+                // x · 0 by a division, and no product is near.
+                Scaling::Times(_) => f32::INFINITY,
+                Scaling::Over(divisor) => divisor,
+            };
+        }
+        let scales = |factor: f32| match map {
+            Map::Times => factor.is_finite(),
+            Map::Over => factor > 0.0,
+            Map::Product => factor > 0.0,
+        };
+        let all = factors[1..=usize::from(last)].iter().all(|factor| scales(*factor));
+        (suits && all).then_some(Self {
+            scale,
+            zero_code: zero.code,
+            zero_becomes: match scale {
+                ScaleSteps::Float { zero_becomes, .. } => profile.stored_scale(zero_becomes).value,
+                ScaleSteps::Exponent { .. } => 0.0,
+            },
+            zero_scale_is_odd: !scales(factors[0]),
+            factors,
+            map,
+            block: format.block(),
+            element,
+            // An integer has no −0 whose sign could be told from that of +0.
+            sign: match element.kind {
+                Kind::Integer { .. } => SignRule::Bit,
+                _ => profile.sign,
+            },
+            rounding,
+        })
+    }
+
+    /// The kernels for it.
+    pub(super) fn form(&self) -> Form {
+        let plain = self.sign == SignRule::Bit && self.map == Map::Times && !self.zero_scale_is_odd;
+        match self.scale {
+            ScaleSteps::Exponent { near: None, .. }
+                if plain && self.block == 32 && self.zero_code == 0 =>
+            {
+                Form::Mx
+            }
+            ScaleSteps::Float { refuses_zero: false, half_up: false, .. }
+                if plain && self.block == 16 =>
+            {
+                Form::Nv
+            }
+            _ => Form::Any,
+        }
+    }
+}
+
+impl Steps {
+    fn new(profile: &Profile, rounding: Rounding) -> Option<Self> {
+        let half = profile.format().element().min_positive() * 0.5;
+        Some(match (rounding, profile.ties) {
+            (Rounding::Stochastic(draws), _) => Self::Drawn(draws),
+            (Rounding::Nearest, Ties::Even) => Self::Even,
+            (Rounding::Nearest, Ties::Away) => Self::Away { carried: None },
+            (Rounding::Nearest, Ties::AwayByAddition) => {
+                Self::Away { carried: Some(half.next_down()) }
+            }
+            (Rounding::Nearest, Ties::Zero) => Self::Zero,
+        })
+    }
+
+    /// Bits of a draw.
+    pub(super) fn draw_bits(self) -> Option<DrawBits> {
+        match self {
+            Self::Drawn(draws) => Some(draws.bits()),
+            _ => None,
+        }
+    }
+}
+
+impl ElementSteps {
+    fn new(element: Element) -> Option<Self> {
+        let kind = match element {
+            Element::E2M1 => Kind::E2M1,
+            Element::Int(int) => Kind::Integer { fraction_bits: int.fraction_bits().into() },
+            Element::Float(float) => {
+                let field = 128 - i32::from(float.bias());
+                // Far from both ends of f32's exponents.
+                let suits = (64..192).contains(&field) && (float == Minifloat::E2M1 || float.bits() != 4);
+                suits.then_some(())?;
+                Kind::Float { mantissa_bits: float.mantissa_bits().into(), first: field << 23 }
+            }
+        };
+        Some(Self { kind, bits: element.bits().into(), max: element.max() })
+    }
+}
+
+impl ScaleSteps {
+    fn new(profile: &Profile, tensor: &TensorFactors) -> Option<Self> {
+        match profile.format().scale() {
+            Scale::E8M0 => Self::exponent(profile),
+            _ => Self::float(profile, tensor),
+        }
+    }
+
+    fn exponent(profile: &Profile) -> Option<Self> {
+        let element = profile.format().element();
+        let known = matches!(profile.map, ElementMap::Exponent | ElementMap::NearestProduct);
+        let (emax, ceil) = (element.emax(), 0x7f_ffff);
+        let table = |near: [u32; 9]| {
+            let mut table = [0; 16];
+            table[..9].copy_from_slice(&near);
+            Some(table)
+        };
+        let (below, above) = near_powers();
+        let (divisor, multiplier, add, subtract, near) = match profile.scale {
+            ScaleRule::Floor => (1.0, 1.0, 0, emax, None),
+            ScaleRule::Ceil => (1.0, 1.0, ceil, emax, None),
+            ScaleRule::Even => (1.0, 1.0, 1 << (22 - element.mantissa_bits()), emax, None),
+            ScaleRule::Rceil => (1.0, 1.0 / element.max(), ceil, 0, None),
+            ScaleRule::IntegerCeil => {
+                let Element::Int(int) = element else { return None };
+                (int.max_code().into(), 1.0, ceil, -i32::from(int.fraction_bits()), None)
+            }
+            ScaleRule::FloorLog2 | ScaleRule::FloorLog2Wrap => (1.0, 1.0, 0, emax, table(below)),
+            ScaleRule::CeilLog2 => {
+                (element.max(), 1.0, ceil, 0, table(above.map(u32::wrapping_neg)))
+            }
+            _ => return None,
+        };
+        // Products of larger scales could be Inf.
+        let most = if profile.map == ElementMap::NearestProduct { 250 } else { 254 };
+        known.then_some(Self::Exponent { divisor, multiplier, add, subtract, near, most })
+    }
+
+    fn float(profile: &Profile, tensor: &TensorFactors) -> Option<Self> {
+        let float = profile.format().scale().float()?;
+        let target = profile.target();
+        let (divisor, multiplier, over) = match profile.scale {
+            ScaleRule::Plain => (target, 1.0, 1.0),
+            ScaleRule::FoldedEncode => (1.0, tensor.encode * (1.0 / target), 1.0),
+            ScaleRule::TimesEncode => (target, tensor.encode, 1.0),
+            ScaleRule::OverDecode => (target, 1.0, tensor.decode),
+            ScaleRule::OverProduct => (target * tensor.decode, 1.0, 1.0),
+            _ => return None,
+        };
+        let normal = float.min_normal().unwrap_or(float.min_positive());
+        let guarded = profile.headroom == Headroom::SixteenSeventeenths;
+        let least = match profile.range {
+            ScaleRange::MinNormal => normal,
+            _ if guarded => normal,
+            ScaleRange::MinPositive => float.min_positive(),
+            _ => 0.0,
+        };
+        let zero_becomes = match profile.range {
+            ScaleRange::NonZero => 1,
+            ScaleRange::ZeroToEighth => float.encode(0.125, Round::RNE),
+            _ => 0,
+        };
+        let encodes = profile.map == ElementMap::EncodeOverScale;
+        let sound = |x: f32| x.is_finite() && x > 0.0;
+        (sound(divisor) && sound(multiplier) && sound(over)).then_some(Self::Float {
+            divisor,
+            multiplier,
+            over,
+            least,
+            most: float.max(),
+            first: (128 - i32::from(float.bias())) << 23,
+            mantissa_bits: float.mantissa_bits().into(),
+            zero_becomes,
+            numerator: if encodes { tensor.encode } else { 1.0 },
+            product: if encodes { 1.0 } else { tensor.decode },
+            refuses_zero: profile.range == ScaleRange::MinPositive,
+            half_up: profile.cast == ScaleCast::HalfUp,
+        })
+    }
+}

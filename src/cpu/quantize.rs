@@ -1,0 +1,405 @@
+//! Quantize: groups of 128 elements, in one pass over the input.
+
+use super::draws::GroupDraws;
+use super::encode::{E2M1, Encoder, FLOAT, INT4, INTEGER, Input, load_group};
+use super::plan::{Form, Kind, Plan, Steps};
+use super::scale::{ANY, Chooser, MX, NV};
+use super::simd::{GROUP, Kernel, Simd, dispatch};
+use super::threads::for_each;
+use super::{Cpu, Level};
+use crate::error::Result;
+use crate::layout::{Packing, Raw};
+use crate::numerics::Rounding;
+use crate::reference::{self, Job};
+use crate::shape::Extents;
+use crate::{Blocks, Real};
+
+/// Elements that a thread takes at a time.
+const PIECE: usize = 1 << 17;
+
+/// How far ahead of the group at hand memory is asked for.
+const PREFETCH_BYTES: usize = 4096;
+
+/// Rows of k elements that begin at `row` (of all matrices) and `column`, and their outputs. With tiles
+/// they share their scales.
+struct Piece<'a, T> {
+    x: &'a [T],
+    codes: &'a mut [u8],
+    scales: &'a mut [u8],
+    row: usize,
+    column: usize,
+    k: usize,
+}
+
+/// Fills `codes` and `scales` with all rows of the job.
+pub(super) fn quantize<T: Real + Input>(
+    cpu: Cpu,
+    job: &Job,
+    x: &[T],
+    codes: &mut [u8],
+    scales: &mut [u8],
+) -> Result<()> {
+    if x.is_empty() {
+        return Ok(());
+    }
+    let plan = Plan::new(job);
+    let level = cpu.chosen_level();
+    let work = |piece| match &plan {
+        Some(plan) => run(level, plan, job, piece),
+        None => specified(job, piece),
+    };
+    match job.blocks {
+        Blocks::Row => {
+            // Whole blocks follow each other from row to row, and only draws tell rows apart.
+            let block = job.profile.format().block();
+            let whole = job.extents.k.is_multiple_of(block) && job.rounding == Rounding::Nearest;
+            let k = if whole { x.len() } else { job.extents.k };
+            let unit = if plan.is_some() { GROUP } else { 8 * block };
+            for_each(cpu, x.len(), row_pieces(job, k, unit, x, codes, scales)?, work)
+        }
+        Blocks::Tile => for_each(cpu, x.len(), bands(job, x, codes, scales)?, work),
+    }
+}
+
+/// Several rows of k elements, or parts of one: multiples of `unit`, which is whole blocks and bytes.
+fn row_pieces<'a, T: Sync>(
+    job: &Job,
+    k: usize,
+    unit: usize,
+    x: &'a [T],
+    codes: &'a mut [u8],
+    scales: &'a mut [u8],
+) -> Result<impl Iterator<Item = Piece<'a, T>> + Send> {
+    let rows = (PIECE / k).max(1);
+    let part = if k > PIECE { (PIECE / unit).max(1) * unit } else { rows * k };
+    let [row_codes, row_scales] = row_bytes(job, k)?;
+    let [part_codes, part_scales] = match k > PIECE {
+        true => row_bytes(job, part)?,
+        false => [rows * row_codes, rows * row_scales],
+    };
+    let several = x
+        .chunks(rows * k)
+        .zip(codes.chunks_mut(rows * row_codes))
+        .zip(scales.chunks_mut(rows * row_scales));
+    Ok(several.enumerate().flat_map(move |(i, ((x, codes), scales))| {
+        let parts =
+            x.chunks(part).zip(codes.chunks_mut(part_codes)).zip(scales.chunks_mut(part_scales));
+        parts.enumerate().map(move |(j, ((x, codes), scales))| {
+            let k = k.min(x.len());
+            Piece { x, codes, scales, row: i * rows, column: j * part, k }
+        })
+    }))
+}
+
+/// The rows of a row of tiles.
+fn bands<'a, T: Sync>(
+    job: &Job,
+    x: &'a [T],
+    codes: &'a mut [u8],
+    scales: &'a mut [u8],
+) -> Result<impl Iterator<Item = Piece<'a, T>> + Send> {
+    let Extents { rows, k, .. } = job.extents;
+    let height = job.band_rows();
+    let [row_codes, row_scales] = row_bytes(job, k)?;
+    let matrices = x
+        .chunks(rows * k)
+        .zip(codes.chunks_mut(rows * row_codes))
+        .zip(scales.chunks_mut(rows * row_scales));
+    Ok(matrices.enumerate().flat_map(move |(matrix, ((x, codes), scales))| {
+        let bands = x
+            .chunks(height * k)
+            .zip(codes.chunks_mut(height * row_codes))
+            .zip(scales.chunks_mut(height * row_scales));
+        bands.enumerate().map(move |(band, ((x, codes), scales))| {
+            Piece { x, codes, scales, row: matrix * rows + band * height, column: 0, k }
+        })
+    }))
+}
+
+/// Bytes of the codes and of the scales of k elements.
+fn row_bytes(job: &Job, k: usize) -> Result<[usize; 2]> {
+    let format = job.profile.format();
+    let codes = Raw::row_bytes(k, format.element().bits(), format.block())?;
+    Ok([codes, format.scales_per_row(k)])
+}
+
+/// The piece as the reference has it.
+#[cold]
+#[inline(never)]
+fn specified<T: Real>(job: &Job, piece: Piece<'_, T>) -> Result<()> {
+    let Piece { x, codes, scales, row, column, k } = piece;
+    let rounding = match job.rounding {
+        Rounding::Nearest => Rounding::Nearest,
+        Rounding::Stochastic(draws) => Rounding::Stochastic(
+            draws.with_offset(draws.row_offset(), draws.column_offset() + column as u64),
+        ),
+    };
+    let job = Job { rounding, extents: Extents { k, ..job.extents }, ..*job };
+    let height = job.band_rows();
+    let [row_codes, row_scales] = row_bytes(&job, k)?;
+    let bands = x
+        .chunks(height * k)
+        .zip(codes.chunks_mut(height * row_codes))
+        .zip(scales.chunks_mut(height * row_scales));
+    for (band, ((x, codes), scales)) in bands.enumerate() {
+        reference::quantize_band(&job, row + band * height, x, codes, scales)?;
+    }
+    Ok(())
+}
+
+/// The piece by the kernel for its plan.
+fn run<T: Real + Input>(
+    level: Level,
+    plan: &Plan,
+    job: &Job,
+    piece: Piece<'_, T>,
+) -> Result<()> {
+    match (plan.element.kind, plan.element.bits) {
+        (Kind::E2M1, _) => of_kind::<T, E2M1>(level, plan, job, piece),
+        (Kind::Float { .. }, _) => of_kind::<T, FLOAT>(level, plan, job, piece),
+        (Kind::Integer { .. }, 4) => of_kind::<T, INT4>(level, plan, job, piece),
+        (Kind::Integer { .. }, _) => of_kind::<T, INTEGER>(level, plan, job, piece),
+    }
+}
+
+fn of_kind<T: Real + Input, const KIND: usize>(
+    level: Level,
+    plan: &Plan,
+    job: &Job,
+    piece: Piece<'_, T>,
+) -> Result<()> {
+    let form = if job.blocks == Blocks::Tile { Form::Any } else { plan.form() };
+    match form {
+        Form::Mx => of_form::<T, KIND, MX>(level, plan, job, piece),
+        // No other named element has such scales.
+        Form::Nv if KIND == E2M1 || KIND == INT4 => of_form::<T, KIND, NV>(level, plan, job, piece),
+        Form::Nv | Form::Any => of_form::<T, KIND, ANY>(level, plan, job, piece),
+    }
+}
+
+fn of_form<T: Real + Input, const KIND: usize, const FORM: usize>(
+    level: Level,
+    plan: &Plan,
+    job: &Job,
+    piece: Piece<'_, T>,
+) -> Result<()> {
+    match plan.rounding {
+        Steps::Even => dispatch(level, Rows::<T, KIND, FORM, true> { plan, job, piece }),
+        _ => dispatch(level, Rows::<T, KIND, FORM, false> { plan, job, piece }),
+    }
+}
+
+/// A piece, for an [`Encoder`] and a [`Chooser`].
+struct Rows<'a, T, const KIND: usize, const FORM: usize, const EVEN: bool> {
+    plan: &'a Plan,
+    job: &'a Job,
+    piece: Piece<'a, T>,
+}
+
+impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool> Kernel
+    for Rows<'_, T, KIND, FORM, EVEN>
+{
+    type Output = Result<()>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Result<()> {
+        let group = Group::<S, KIND, FORM, EVEN> {
+            simd,
+            plan: self.plan,
+            encoder: Encoder::new(simd, self.plan),
+            chooser: Chooser::new(simd, self.plan),
+        };
+        match self.job.blocks {
+            Blocks::Tile if FORM == ANY => self.band(group),
+            _ => self.rows(group),
+        }
+    }
+}
+
+/// Quantizes groups.
+#[derive(Clone, Copy)]
+struct Group<'a, S: Simd, const KIND: usize, const FORM: usize, const EVEN: bool> {
+    simd: S,
+    plan: &'a Plan,
+    encoder: Encoder<'a, S, KIND, EVEN, FORM>,
+    chooser: Chooser<'a, S, FORM>,
+}
+
+impl<S: Simd, const KIND: usize, const FORM: usize, const EVEN: bool>
+    Group<'_, S, KIND, FORM, EVEN>
+{
+    /// Bytes of a group's codes.
+    const CODES: usize = if KIND == E2M1 || KIND == INT4 { GROUP / 2 } else { GROUP };
+
+    /// Scales of a group.
+    #[inline(always)]
+    fn scales(&self) -> usize {
+        match FORM {
+            MX => 4,
+            NV => 8,
+            _ => GROUP / self.plan.block,
+        }
+    }
+
+    /// The draws of the group at (`row`, `column`) of the shard.
+    #[inline(always)]
+    fn draw(&self, draws: &mut GroupDraws, row: usize, column: usize) {
+        if let Steps::Drawn(stochastic) = self.plan.rounding
+            && !EVEN
+        {
+            draws.fill(self.simd, stochastic, row as u64, column as u64);
+        }
+    }
+
+    /// One group; false where one of its blocks is not ordinary, and nothing is written.
+    #[inline(always)]
+    fn quantize<T: Input>(
+        &self,
+        x: &[T; GROUP],
+        draws: &GroupDraws,
+        codes: &mut [u8],
+        scales: &mut [u8],
+    ) -> bool {
+        let x = load_group(self.simd, x);
+        let mut magnitudes = [self.simd.splat_i(0); 8];
+        for i in 0..8 {
+            magnitudes[i] = self.encoder.magnitude_bits(x[i]);
+        }
+        let Some(chosen) = self.chooser.choose(magnitudes) else { return false };
+        self.encoder.encode(&x, &chosen.factors, draws, codes);
+        let n = self.scales();
+        scales[..n].copy_from_slice(&chosen.codes[..n]);
+        true
+    }
+}
+
+impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool>
+    Rows<'_, T, KIND, FORM, EVEN>
+{
+    #[inline(always)]
+    fn rows<S: Simd>(self, group: Group<'_, S, KIND, FORM, EVEN>) -> Result<()> {
+        let (group_codes, group_scales) = (Group::<S, KIND, FORM, EVEN>::CODES, group.scales());
+        let Piece { x, codes, scales, row, column, k } = self.piece;
+        let [row_codes, row_scales] = row_bytes(self.job, k)?;
+        let rows =
+            x.chunks(k).zip(codes.chunks_mut(row_codes)).zip(scales.chunks_mut(row_scales));
+        let mut draws = GroupDraws::NONE;
+        for (i, ((x, codes), scales)) in rows.enumerate() {
+            let row = row + i;
+            let (groups, tail) = x.as_chunks::<GROUP>();
+            let mut codes_of = codes.chunks_exact_mut(group_codes);
+            let mut scales_of = scales.chunks_exact_mut(group_scales);
+            for (j, ((x, codes), scales)) in
+                groups.iter().zip(&mut codes_of).zip(&mut scales_of).enumerate()
+            {
+                prefetch(group.simd, x);
+                let column = column + j * GROUP;
+                group.draw(&mut draws, row, column);
+                if !group.quantize(x, &draws, codes, scales) {
+                    specified(self.job, Piece { x, codes, scales, row, column, k: GROUP })?;
+                }
+            }
+            if !tail.is_empty() {
+                let column = column + groups.len() * GROUP;
+                // Whole groups' outputs are gone from these, however much the tail's look like one.
+                let codes = &mut codes[groups.len() * group_codes..];
+                let scales = &mut scales[groups.len() * group_scales..];
+                group.draw(&mut draws, row, column);
+                let (mut all_codes, mut all_scales) = ([0; GROUP], [0; 8]);
+                let all = &mut all_codes[..group_codes];
+                if group.quantize(&padded(tail), &draws, all, &mut all_scales) {
+                    codes.copy_from_slice(&all_codes[..codes.len()]);
+                    scales.copy_from_slice(&all_scales[..scales.len()]);
+                } else {
+                    let k = tail.len();
+                    specified(self.job, Piece { x: tail, codes, scales, row, column, k })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows that share their scales.
+    #[inline(always)]
+    fn band<S: Simd>(self, group: Group<'_, S, KIND, FORM, EVEN>) -> Result<()> {
+        let (group_codes, group_scales) = (Group::<S, KIND, FORM, EVEN>::CODES, group.scales());
+        let Piece { x, codes, scales, row, column, k } = self.piece;
+        let [row_codes, row_scales] = row_bytes(self.job, k)?;
+        let height = x.len() / k;
+        let simd = group.simd;
+        let mut draws = GroupDraws::NONE;
+        for start in (0..k).step_by(GROUP) {
+            let used = GROUP.min(k - start);
+            let span = |i: usize| &x[i * k + start..][..used];
+            let mut maxima = [simd.splat_i(0); 8];
+            for i in 0..height {
+                let x = load_span(simd, span(i));
+                for j in 0..8 {
+                    let magnitude = group.encoder.magnitude_bits(x[j]);
+                    maxima[j] = simd.max_i(maxima[j], magnitude);
+                }
+            }
+            let [used_codes, used_scales] = row_bytes(self.job, used)?;
+            let (codes_at, scales_at) = (start / GROUP * group_codes, start / GROUP * group_scales);
+            if let Some(chosen) = group.chooser.choose(maxima) {
+                for i in 0..height {
+                    group.draw(&mut draws, row + i, column + start);
+                    let mut all = [0; GROUP];
+                    let x = load_span(simd, span(i));
+                    group.encoder.encode(&x, &chosen.factors, &draws, &mut all[..group_codes]);
+                    codes[i * row_codes + codes_at..][..used_codes]
+                        .copy_from_slice(&all[..used_codes]);
+                    scales[i * row_scales + scales_at..][..used_scales]
+                        .copy_from_slice(&chosen.codes[..used_scales]);
+                }
+                continue;
+            }
+            // The rows of these tiles behind each other, as the reference takes them.
+            let x: Vec<T> = (0..height).flat_map(|i| span(i).iter().copied()).collect();
+            let (mut tile_codes, mut tile_scales) =
+                (vec![0; height * used_codes], vec![0; height * used_scales]);
+            let piece = Piece {
+                x: &x,
+                codes: &mut tile_codes,
+                scales: &mut tile_scales,
+                row,
+                column: column + start,
+                k: used,
+            };
+            specified(self.job, piece)?;
+            for i in 0..height {
+                codes[i * row_codes + codes_at..][..used_codes]
+                    .copy_from_slice(&tile_codes[i * used_codes..][..used_codes]);
+                scales[i * row_scales + scales_at..][..used_scales]
+                    .copy_from_slice(&tile_scales[i * used_scales..][..used_scales]);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Asks for the memory of a group that is to come.
+#[inline(always)]
+fn prefetch<S: Simd, T>(simd: S, x: &[T; GROUP]) {
+    let ahead = x.as_ptr().cast::<u8>().wrapping_add(PREFETCH_BYTES);
+    for line in (0..size_of_val(x)).step_by(64) {
+        simd.prefetch(ahead.wrapping_add(line));
+    }
+}
+
+/// A group, with +0 behind a short one.
+#[inline(always)]
+fn load_span<S: Simd, T: Input>(simd: S, x: &[T]) -> [S::F; 8] {
+    match x.try_into() {
+        Ok(x) => load_group(simd, x),
+        Err(_) => load_group(simd, &padded(x)),
+    }
+}
+
+/// The elements, and +0 behind them.
+#[inline(always)]
+fn padded<T: Input>(x: &[T]) -> [T; GROUP] {
+    let mut all = [T::default(); GROUP];
+    all[..x.len()].copy_from_slice(x);
+    all
+}

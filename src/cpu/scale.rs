@@ -1,0 +1,331 @@
+//! Scales of several blocks at once, a lane each.
+
+use super::plan::{Plan, ScaleSteps};
+use super::simd::Simd;
+
+/// The forms of scales, for kernels of their own: [`Form`](super::plan::Form).
+pub(super) const MX: usize = 0;
+pub(super) const NV: usize = 1;
+pub(super) const ANY: usize = 2;
+
+/// Chooses with what a plan says, its constants in registers.
+#[derive(Clone, Copy)]
+pub(super) struct Chooser<'a, S: Simd, const FORM: usize> {
+    simd: S,
+    plan: &'a Plan,
+    divides: [bool; 2],
+    divisor: S::F,
+    multiplier: S::F,
+    over: S::F,
+    /// Of E8M0.
+    add: S::I,
+    subtract: S::I,
+    most: S::I,
+    /// Of floats.
+    lowest: S::F,
+    highest: S::F,
+    first: S::I,
+    magic: S::I,
+    cut: u32,
+    zero_becomes: u8,
+    numerator: S::F,
+    product: S::F,
+}
+
+/// The scale codes of the blocks of a group, and the factors of its vectors.
+pub(super) struct GroupScales<S: Simd> {
+    pub codes: [u8; 8],
+    pub factors: [S::F; 8],
+}
+
+impl<'a, S: Simd, const FORM: usize> Chooser<'a, S, FORM> {
+    #[inline(always)]
+    pub(super) fn new(simd: S, plan: &'a Plan) -> Self {
+        let (zero_i, zero) = (simd.splat_i(0), simd.splat(0.0));
+        let new = Self {
+            simd,
+            plan,
+            divides: [false; 2],
+            divisor: zero,
+            multiplier: zero,
+            over: zero,
+            add: zero_i,
+            subtract: zero_i,
+            most: zero_i,
+            lowest: zero,
+            highest: zero,
+            first: zero_i,
+            magic: zero_i,
+            cut: 0,
+            zero_becomes: 0,
+            numerator: zero,
+            product: zero,
+        };
+        match plan.scale {
+            ScaleSteps::Exponent { divisor, multiplier, add, subtract, .. } => {
+                // The factor of code 254 would be subnormal; the sum stays finite.
+                let below = i64::from(254 + subtract) << 23;
+                let most = below.min(INFINITE.into()) - 1 - i64::from(add);
+                Self {
+                    divides: [divisor != 1.0, false],
+                    divisor: simd.splat(divisor),
+                    multiplier: simd.splat(multiplier),
+                    add: simd.splat_i(add),
+                    subtract: simd.splat_i(subtract),
+                    most: simd.splat_i(most.max(0) as i32),
+                    ..new
+                }
+            }
+            ScaleSteps::Float {
+                divisor,
+                multiplier,
+                over,
+                least,
+                most,
+                first,
+                mantissa_bits,
+                zero_becomes,
+                numerator,
+                product,
+                ..
+            } => Self {
+                divides: [divisor != 1.0, over != 1.0],
+                divisor: simd.splat(divisor),
+                multiplier: simd.splat(multiplier),
+                over: simd.splat(over),
+                lowest: simd.splat(least),
+                highest: simd.splat(most),
+                first: simd.splat_i(first),
+                magic: simd.splat_i(((23 - mantissa_bits) << 23) as i32),
+                cut: 23 - mantissa_bits,
+                zero_becomes,
+                numerator: simd.splat(numerator),
+                product: simd.splat(product),
+                ..new
+            },
+        }
+    }
+
+    /// Scales for eight vectors of magnitudes, which are eight blocks of 16 or four of 32; `None` where
+    /// one is not ordinary.
+    #[inline(always)]
+    pub(super) fn choose(&self, magnitudes: [S::I; 8]) -> Option<GroupScales<S>> {
+        let simd = self.simd;
+        if FORM == NV || FORM == ANY && self.plan.block == 16 {
+            let amax = simd.maxima_of_8(magnitudes);
+            if FORM == NV {
+                let (code, factor) = self.float(amax)?;
+                let (codes, factors) = (simd.bytes_of_8(code), simd.spread_8(factor));
+                return Some(GroupScales { codes, factors });
+            }
+            return Some(self.looked_up(simd.bytes_of_8(scale_codes(simd, self.plan, amax)?), 0));
+        }
+        let [a, b, c, d, e, f, g, h] = magnitudes;
+        let pairs = [simd.max_i(a, b), simd.max_i(c, d), simd.max_i(e, f), simd.max_i(g, h)];
+        let amax = simd.maxima_of_4(pairs);
+        if FORM == MX {
+            let (code, factor) = self.exponent(amax)?;
+            let [p, q, r, s] = simd.bytes_of_4(code);
+            let [a, b, c, d] = simd.spread_4(factor);
+            let codes = [p, q, r, s, 0, 0, 0, 0];
+            return Some(GroupScales { codes, factors: [a, a, b, b, c, c, d, d] });
+        }
+        let [a, b, c, d] = simd.bytes_of_4(scale_codes(simd, self.plan, amax)?);
+        Some(self.looked_up([a, b, c, d, 0, 0, 0, 0], 1))
+    }
+
+    /// Factors from the table, one for 2^shift vectors.
+    #[inline(always)]
+    fn looked_up(&self, codes: [u8; 8], shift: usize) -> GroupScales<S> {
+        let mut factors = [self.multiplier; 8];
+        for i in 0..8 {
+            factors[i] = self.simd.splat(self.plan.factors[usize::from(codes[i >> shift])]);
+        }
+        GroupScales { codes, factors }
+    }
+
+    /// Codes and factors 2^(127 − code).
+    #[inline(always)]
+    fn exponent(&self, amax: S::I) -> Option<(S::I, S::F)> {
+        let simd = self.simd;
+        let amax = simd.float(amax);
+        let d = match self.divides[0] {
+            true => simd.div(amax, self.divisor),
+            false => simd.mul(amax, self.multiplier),
+        };
+        let d = simd.bits(d);
+        // Zero is ordinary, subnormals are not.
+        let subnormal = simd.lt_u(simd.sub_i(d, simd.splat_i(1)), simd.splat_i(SMALLEST_NORMAL - 1));
+        if simd.any(subnormal, simd.gt_i(d, self.most)) {
+            return None;
+        }
+        let chosen = simd.sub_i(simd.shr::<23>(simd.add_i(d, self.add)), self.subtract);
+        let code = simd.max_i(chosen, simd.splat_i(0));
+        Some((code, simd.float(simd.shl::<23>(simd.sub_i(simd.splat_i(254), code)))))
+    }
+
+    /// Codes and factors numerator / (scale · product).
+    #[inline(always)]
+    fn float(&self, amax: S::I) -> Option<(S::I, S::F)> {
+        let simd = self.simd;
+        let odd = simd.gt_i(amax, simd.splat_i(INFINITE - 1));
+        if simd.any(odd, odd) {
+            return None;
+        }
+        let mut d = simd.float(amax);
+        if self.divides[0] {
+            d = simd.div(d, self.divisor);
+        }
+        d = simd.mul(d, self.multiplier);
+        if self.divides[1] {
+            d = simd.div(d, self.over);
+        }
+        let d = simd.min(simd.max(d, self.lowest), self.highest);
+        // As in `nearest_even`, whose sum less its power of two is the value of the code.
+        let binade = simd.and(simd.bits(simd.max(d, simd.float(self.first))), simd.splat_i(INFINITE));
+        let magic = simd.add_i(binade, self.magic);
+        let sum = simd.add(d, simd.float(magic));
+        let steps = simd.sub_i(simd.bits(sum), magic);
+        let mut code = simd.add_i(steps, simd.shr_by(simd.sub_i(binade, self.first), self.cut));
+        let mut scale = simd.sub(sum, simd.float(magic));
+        if self.zero_becomes != 0 {
+            let zero = simd.eq_i(code, simd.splat_i(0));
+            code = simd.select(zero, simd.splat_i(self.zero_becomes.into()), code);
+            let becomes = simd.splat(self.plan.zero_becomes);
+            scale = simd.float(simd.select(zero, simd.bits(becomes), simd.bits(scale)));
+            let zero = simd.eq_i(amax, simd.splat_i(0));
+            code = simd.select(zero, simd.splat_i(self.plan.zero_code.into()), code);
+        }
+        let factor = simd.div(self.numerator, simd.mul(scale, self.product));
+        let factor = simd.bits(simd.min(factor, simd.splat(f32::MAX)));
+        // Elements under a scale of 0 have a factor of their own.
+        let zero = simd.eq(scale, simd.splat(0.0));
+        let factor = simd.select(zero, simd.bits(simd.splat(self.plan.factors[0])), factor);
+        Some((code, simd.float(factor)))
+    }
+}
+
+const INFINITE: i32 = 0x7f80_0000;
+const SMALLEST_NORMAL: i32 = 0x0080_0000;
+
+/// The codes of blocks with these amaxes (as bits), or `None` where a block is not ordinary.
+#[inline(always)]
+pub(super) fn scale_codes<S: Simd>(simd: S, plan: &Plan, amax: S::I) -> Option<S::I> {
+    let zero = simd.eq_i(amax, simd.splat_i(0));
+    let one = simd.splat_i(1.0f32.to_bits() as i32);
+    // A block of zeros counts as 1 until its code is known.
+    let infinite = simd.gt_i(amax, simd.splat_i(INFINITE - 1));
+    if simd.any(infinite, infinite) {
+        return None;
+    }
+    let amax = simd.float(simd.select(zero, one, amax));
+    let code = match plan.scale {
+        ScaleSteps::Exponent { divisor, multiplier, add, subtract, near, most } => {
+            let d = match divisor == 1.0 {
+                true => simd.mul(amax, simd.splat(multiplier)),
+                false => simd.div(amax, simd.splat(divisor)),
+            };
+            let d = simd.bits(d);
+            let mut added = simd.add_i(d, simd.splat_i(add));
+            if let Some(near) = &near {
+                let exponent = simd.sub_i(simd.shr::<23>(d), simd.splat_i(127));
+                let magnitude = simd.max_i(exponent, simd.sub_i(simd.splat_i(-1), exponent));
+                // The exponent of a float is the bit length of its integer part.
+                let float = simd.bits(simd.convert(magnitude));
+                let length = simd.sub_i(simd.shr::<23>(float), simd.splat_i(126));
+                let length = simd.max_i(length, simd.splat_i(0));
+                added = simd.add_i(added, simd.lookup(near, length));
+            }
+            // d is normal and finite, and still so after the additions.
+            let chosen = simd.sub_i(simd.shr::<23>(added), simd.splat_i(subtract));
+            let finite = simd.splat_i(INFINITE - 1);
+            let (small, large) = (simd.gt_i(simd.splat_i(SMALLEST_NORMAL), d), simd.gt_i(d, finite));
+            let (carried, beyond) =
+                (simd.gt_i(added, finite), simd.gt_i(chosen, simd.splat_i(most)));
+            if simd.any(small, large) || simd.any(carried, beyond) {
+                return None;
+            }
+            simd.max_i(chosen, simd.splat_i(0))
+        }
+        ScaleSteps::Float { divisor, multiplier, over, .. } => {
+            let mut d = amax;
+            if divisor != 1.0 {
+                d = simd.div(d, simd.splat(divisor));
+            }
+            if multiplier != 1.0 {
+                d = simd.mul(d, simd.splat(multiplier));
+            }
+            if over != 1.0 {
+                d = simd.div(d, simd.splat(over));
+            }
+            cast(simd, &plan.scale, d)?
+        }
+    };
+    let zero_code = simd.splat_i(plan.zero_code.into());
+    let code = simd.select(zero, zero_code, code);
+    let zero_code = simd.eq_i(code, simd.splat_i(0));
+    (!plan.zero_scale_is_odd || !simd.any(zero_code, zero_code)).then_some(code)
+}
+
+/// The codes of quotients that are not negative.
+#[inline(always)]
+fn cast<S: Simd>(simd: S, scale: &ScaleSteps, d: S::F) -> Option<S::I> {
+    let ScaleSteps::Float {
+        least,
+        most,
+        first,
+        mantissa_bits,
+        zero_becomes,
+        refuses_zero,
+        half_up,
+        ..
+    } = *scale
+    else {
+        return None;
+    };
+    let zero = simd.eq(d, simd.splat(0.0));
+    if refuses_zero && simd.any(zero, zero) {
+        return None;
+    }
+    let d = simd.min(simd.max(d, simd.splat(least)), simd.splat(most));
+    let mut code = match half_up {
+        false => nearest_even(simd, d, first, mantissa_bits),
+        true => half_up_e4m3(simd, d),
+    };
+    if zero_becomes != 0 {
+        let zero = simd.eq_i(code, simd.splat_i(0));
+        code = simd.select(zero, simd.splat_i(zero_becomes.into()), code);
+    }
+    Some(code)
+}
+
+/// The magnitude codes of floats up to the largest value. `first` has the bits of the smallest normal.
+#[inline(always)]
+pub(super) fn nearest_even<S: Simd>(simd: S, a: S::F, first: i32, mantissa_bits: u32) -> S::I {
+    let cut = 23 - mantissa_bits;
+    let first_normal = simd.splat_i(first);
+    let binade = simd.bits(simd.max(a, simd.float(first_normal)));
+    let binade = simd.and(binade, simd.splat_i(INFINITE));
+    // A power of two whose ulp is the step: the addition rounds.
+    let magic = simd.add_i(binade, simd.splat_i((cut << 23) as i32));
+    let sum = simd.bits(simd.add(a, simd.float(magic)));
+    let steps = simd.sub_i(sum, magic);
+    simd.add_i(steps, simd.shr_by(simd.sub_i(binade, first_normal), cut))
+}
+
+/// ggml's cast, of at most 448.
+#[inline(always)]
+fn half_up_e4m3<S: Simd>(simd: S, d: S::F) -> S::I {
+    let bits = simd.bits(d);
+    let carried = simd.shr::<1>(simd.add_i(simd.shr::<19>(bits), simd.splat_i(1)));
+    let normal = simd.sub_i(carried, simd.splat_i(120 << 3));
+    let normal = simd.select(
+        simd.gt_i(simd.splat_i(15 << 3), normal),
+        normal,
+        simd.splat_i(0x7e),
+    );
+    let steps = simd.add(simd.mul(d, simd.splat(512.0)), simd.splat(0.5));
+    let small = simd.min_i(simd.truncate(steps), simd.splat_i(7));
+    // Exponent fields up to 120 are below E4M3's normal range.
+    simd.select(simd.gt_i(simd.splat_i(121 << 23), bits), small, normal)
+}

@@ -1,0 +1,176 @@
+//! Vectors of 16 lanes, once for each level: all that the kernels of the host path know of instructions.
+//!
+//! A kernel is a value with a generic [`Kernel::run`]; [`dispatch`] compiles it for each level and runs
+//! it for one. Lanes are f32 or i32; bytes come 64 at a time, in an order that only the level knows until
+//! they are stored.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+use super::Level;
+use half::{bf16, f16};
+
+/// Lanes of a vector.
+pub(super) const LANES: usize = 16;
+
+/// Elements that kernels take at once: eight vectors, so that 4-bit codes fill 64 bytes.
+pub(super) const GROUP: usize = 8 * LANES;
+
+/// Work that is compiled for every level. `run` and all it calls in its loops are
+/// `#[inline(always)]`, or they would be compiled for the target's default.
+pub(super) trait Kernel {
+    type Output;
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Runs the kernel at the level, which this processor has.
+pub(super) fn dispatch<K: Kernel>(level: Level, kernel: K) -> K::Output {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => avx512::run(kernel),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => avx2::run(kernel),
+        _ => portable::run(kernel),
+    }
+}
+
+/// The instructions of a level. A value exists only where the processor has them.
+pub(super) trait Simd: Copy + Send + Sync {
+    /// 16 f32.
+    type F: Copy;
+    /// 16 i32, or eight u64 where it says so.
+    type I: Copy;
+    /// 64 bytes.
+    type B: Copy;
+    /// 16 truths.
+    type M: Copy;
+
+    // Memory.
+    fn load(self, x: &[f32; LANES]) -> Self::F;
+    fn load_bf16(self, x: &[bf16; LANES]) -> Self::F;
+    fn load_f16(self, x: &[f16; LANES]) -> Self::F;
+    fn load_i(self, x: &[u32; LANES]) -> Self::I;
+    fn load_u8(self, x: &[u8; LANES]) -> Self::I;
+    /// The bytes of words, the lowest first.
+    fn bytes_of_words(self, x: &[u32; LANES / 4]) -> Self::I;
+    /// Their halves.
+    fn halves_of_words(self, x: &[u32; LANES / 2]) -> Self::I;
+    fn store(self, x: Self::F, to: &mut [f32; LANES]);
+    fn store_i(self, x: Self::I, to: &mut [u32; LANES]);
+    /// Asks for the line of memory at `x`, which need not exist.
+    fn prefetch<T>(self, x: *const T);
+
+    // f32. `min` and `max` are not asked about NaN.
+    fn splat(self, x: f32) -> Self::F;
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a b + c` of an exact product: fused or not, the same.
+    fn mul_add_exact(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    fn lt(self, a: Self::F, b: Self::F) -> Self::M;
+    fn eq(self, a: Self::F, b: Self::F) -> Self::M;
+
+    // Between them. Magnitudes to convert are below 2^22 where they round, 2^31 where they are cut.
+    fn bits(self, x: Self::F) -> Self::I;
+    fn float(self, x: Self::I) -> Self::F;
+    fn round(self, x: Self::F) -> Self::I;
+    fn truncate(self, x: Self::F) -> Self::I;
+    fn convert(self, x: Self::I) -> Self::F;
+
+    // i32.
+    fn splat_i(self, x: i32) -> Self::I;
+    fn add_i(self, a: Self::I, b: Self::I) -> Self::I;
+    fn sub_i(self, a: Self::I, b: Self::I) -> Self::I;
+    fn and(self, a: Self::I, b: Self::I) -> Self::I;
+    fn or(self, a: Self::I, b: Self::I) -> Self::I;
+    fn xor3(self, a: Self::I, b: Self::I, c: Self::I) -> Self::I;
+    fn min_i(self, a: Self::I, b: Self::I) -> Self::I;
+    fn max_i(self, a: Self::I, b: Self::I) -> Self::I;
+    fn shl<const N: u32>(self, x: Self::I) -> Self::I;
+    fn shr<const N: u32>(self, x: Self::I) -> Self::I;
+    /// Shifts by the same number of bits, below 32, in every lane.
+    fn shl_by(self, x: Self::I, n: u32) -> Self::I;
+    fn shr_by(self, x: Self::I, n: u32) -> Self::I;
+    fn eq_i(self, a: Self::I, b: Self::I) -> Self::M;
+    fn gt_i(self, a: Self::I, b: Self::I) -> Self::M;
+    /// Of u32.
+    fn lt_u(self, a: Self::I, b: Self::I) -> Self::M;
+    fn select(self, mask: Self::M, yes: Self::I, no: Self::I) -> Self::I;
+    fn any(self, a: Self::M, b: Self::M) -> bool;
+
+    // Eight u64.
+    /// Products of the low halves.
+    fn mul_wide(self, a: Self::I, b: Self::I) -> Self::I;
+    fn shr_wide(self, x: Self::I) -> Self::I;
+    /// Eight calls' four words each, in the low halves: their 128 bytes in order.
+    fn store_words(self, words: [Self::I; 4], to: &mut [u32; 32]);
+
+    // Bytes.
+    /// The lanes of four vectors, below 128, as bytes. What [`strip`](Self::strip) leaves is ignored.
+    fn narrow(self, x: [Self::I; 4]) -> Self::B;
+    /// Lanes from `magic`, whose lower half is 0, on: less `magic`, unless narrowing ignores it.
+    fn strip(self, x: Self::I, magic: u32) -> Self::I;
+    /// Bytes with the signs of the lanes of four vectors.
+    fn narrow_signs(self, x: [Self::I; 4]) -> Self::B;
+    fn splat_b(self, x: u8) -> Self::B;
+    fn and_b(self, a: Self::B, b: Self::B) -> Self::B;
+    fn or_b(self, a: Self::B, b: Self::B) -> Self::B;
+    /// Bits moved down by `n`, in pairs of bytes: the upper bits of a byte are to be masked.
+    fn shr_b(self, x: Self::B, n: u32) -> Self::B;
+    /// `x`, negated where `sign` is negative.
+    fn negate_b(self, x: Self::B, sign: Self::B) -> Self::B;
+    /// `x`, 0 where `y` is.
+    fn where_nonzero_b(self, x: Self::B, y: Self::B) -> Self::B;
+    fn store_bytes(self, x: Self::B, to: &mut [u8; 64]);
+    /// Two codes a byte, the first low.
+    fn store_nibbles(self, x: [Self::B; 2], to: &mut [u8; 64]);
+
+    // Blocks. A vector can hold a lane for each of eight blocks, or of four.
+    /// Of eight vectors the largest signed lane of each.
+    fn maxima_of_8(self, x: [Self::I; 8]) -> Self::I;
+    /// Of four.
+    fn maxima_of_4(self, x: [Self::I; 4]) -> Self::I;
+    /// The lane of each of eight blocks, in all lanes.
+    fn spread_8(self, x: Self::F) -> [Self::F; 8];
+    /// Of four.
+    fn spread_4(self, x: Self::F) -> [Self::F; 4];
+    /// The lane of each of eight blocks as a byte.
+    fn bytes_of_8(self, x: Self::I) -> [u8; 8];
+    /// Of four.
+    fn bytes_of_4(self, x: Self::I) -> [u8; 4];
+    /// The largest signed lane.
+    fn maximum(self, x: Self::I) -> i32;
+
+    // Decoding.
+    /// The nibbles of 64 bytes, the low one first; bits above the fourth are not told.
+    fn nibbles(self, x: &[u8; 64]) -> [Self::I; 8];
+    /// Entries of a table by nibbles.
+    fn lookup(self, table: &[u32; 16], nibbles: Self::I) -> Self::I;
+    /// f32 to the bits of bf16 or f16, nearest, ties to even; no NaN.
+    fn to_bf16(self, x: Self::F) -> Self::I;
+    fn to_f16(self, x: Self::F) -> Self::I;
+    /// The low halves of two vectors, below 2^16 each, as 32 u16.
+    fn halves(self, low: Self::I, high: Self::I) -> Self::I;
+
+    // Signed 16-bit lanes, 32 of them.
+    fn max_i16(self, a: Self::I, b: Self::I) -> Self::I;
+
+    /// Writes a line past the cache.
+    ///
+    /// # Safety
+    /// `to` points to 64 writable bytes and is a multiple of 64. [`fence`](Self::fence) comes before any other
+    /// thread reads them.
+    #[allow(unsafe_code)]
+    unsafe fn stream(self, x: Self::I, to: *mut u8);
+    /// Lines written so far are seen by other threads before what is written next.
+    fn fence(self);
+
+    /// Rows to columns: lane j of vector i becomes lane i of vector j.
+    fn transpose(self, x: [Self::F; LANES]) -> [Self::F; LANES];
+}

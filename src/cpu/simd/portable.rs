@@ -1,0 +1,361 @@
+//! Arrays, for the compiler to make vectors of.
+
+use super::{Kernel, LANES, Simd};
+use core::array::from_fn;
+use half::{bf16, f16};
+
+/// Nothing that a processor could lack.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
+type F = [f32; LANES];
+type I = [i32; LANES];
+type B = [u8; 64];
+type M = [bool; LANES];
+
+#[inline(always)]
+fn each<A: Copy, R>(a: [A; LANES], f: impl Fn(A) -> R) -> [R; LANES] {
+    from_fn(
+        #[inline(always)]
+        |i| f(a[i]),
+    )
+}
+
+#[inline(always)]
+fn both<A: Copy, R>(a: [A; LANES], b: [A; LANES], f: impl Fn(A, A) -> R) -> [R; LANES] {
+    from_fn(
+        #[inline(always)]
+        |i| f(a[i], b[i]),
+    )
+}
+
+/// The eight u64 of a vector.
+#[inline(always)]
+fn wide(x: I) -> [u64; 8] {
+    from_fn(|i| u64::from(x[2 * i] as u32) | u64::from(x[2 * i + 1] as u32) << 32)
+}
+#[inline(always)]
+fn narrow_wide(x: [u64; 8]) -> I {
+    from_fn(|i| (x[i / 2] >> (i % 2 * 32)) as i32)
+}
+
+impl Simd for Portable {
+    type F = F;
+    type I = I;
+    type B = B;
+    type M = M;
+
+    #[inline(always)]
+    fn load(self, x: &[f32; LANES]) -> F {
+        *x
+    }
+    #[inline(always)]
+    fn load_bf16(self, x: &[bf16; LANES]) -> F {
+        each(*x, |x| f32::from_bits(u32::from(x.to_bits()) << 16))
+    }
+    #[inline(always)]
+    fn load_f16(self, x: &[f16; LANES]) -> F {
+        each(*x, f16::to_f32)
+    }
+    #[inline(always)]
+    fn load_i(self, x: &[u32; LANES]) -> I {
+        each(*x, |x| x as i32)
+    }
+    #[inline(always)]
+    fn load_u8(self, x: &[u8; LANES]) -> I {
+        each(*x, i32::from)
+    }
+    #[inline(always)]
+    fn bytes_of_words(self, x: &[u32; LANES / 4]) -> I {
+        from_fn(|i| (x[i / 4] >> (i % 4 * 8) & 0xff) as i32)
+    }
+    #[inline(always)]
+    fn halves_of_words(self, x: &[u32; LANES / 2]) -> I {
+        from_fn(|i| (x[i / 2] >> (i % 2 * 16) & 0xffff) as i32)
+    }
+    #[inline(always)]
+    fn store(self, x: F, to: &mut [f32; LANES]) {
+        *to = x;
+    }
+    #[inline(always)]
+    fn store_i(self, x: I, to: &mut [u32; LANES]) {
+        *to = each(x, |x| x as u32);
+    }
+    #[inline(always)]
+    fn prefetch<T>(self, _: *const T) {}
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> F {
+        [x; LANES]
+    }
+    #[inline(always)]
+    fn add(self, a: F, b: F) -> F {
+        both(a, b, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn sub(self, a: F, b: F) -> F {
+        both(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn mul(self, a: F, b: F) -> F {
+        both(a, b, |a, b| a * b)
+    }
+    #[inline(always)]
+    fn div(self, a: F, b: F) -> F {
+        both(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn min(self, a: F, b: F) -> F {
+        both(a, b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    fn max(self, a: F, b: F) -> F {
+        both(a, b, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn mul_add_exact(self, a: F, b: F, c: F) -> F {
+        self.add(self.mul(a, b), c)
+    }
+    #[inline(always)]
+    fn lt(self, a: F, b: F) -> M {
+        both(a, b, |a, b| a < b)
+    }
+    #[inline(always)]
+    fn eq(self, a: F, b: F) -> M {
+        both(a, b, |a, b| a == b)
+    }
+
+    #[inline(always)]
+    fn bits(self, x: F) -> I {
+        each(x, |x| x.to_bits() as i32)
+    }
+    #[inline(always)]
+    fn float(self, x: I) -> F {
+        each(x, |x| f32::from_bits(x as u32))
+    }
+    #[inline(always)]
+    fn round(self, x: F) -> I {
+        // Where the ulp is 1, an addition rounds.
+        each(x, |x| ((x + 12_582_912.0).to_bits() as i32) - 0x4b40_0000)
+    }
+    #[inline(always)]
+    fn truncate(self, x: F) -> I {
+        each(x, |x| x as i32)
+    }
+    #[inline(always)]
+    fn convert(self, x: I) -> F {
+        each(x, |x| x as f32)
+    }
+
+    #[inline(always)]
+    fn splat_i(self, x: i32) -> I {
+        [x; LANES]
+    }
+    #[inline(always)]
+    fn add_i(self, a: I, b: I) -> I {
+        both(a, b, i32::wrapping_add)
+    }
+    #[inline(always)]
+    fn sub_i(self, a: I, b: I) -> I {
+        both(a, b, i32::wrapping_sub)
+    }
+    #[inline(always)]
+    fn and(self, a: I, b: I) -> I {
+        both(a, b, |a, b| a & b)
+    }
+    #[inline(always)]
+    fn or(self, a: I, b: I) -> I {
+        both(a, b, |a, b| a | b)
+    }
+    #[inline(always)]
+    fn xor3(self, a: I, b: I, c: I) -> I {
+        both(both(a, b, |a, b| a ^ b), c, |a, b| a ^ b)
+    }
+    #[inline(always)]
+    fn min_i(self, a: I, b: I) -> I {
+        both(a, b, i32::min)
+    }
+    #[inline(always)]
+    fn max_i(self, a: I, b: I) -> I {
+        both(a, b, i32::max)
+    }
+    #[inline(always)]
+    fn shl<const N: u32>(self, x: I) -> I {
+        each(x, |x| x << N)
+    }
+    #[inline(always)]
+    fn shr<const N: u32>(self, x: I) -> I {
+        each(x, |x| (x as u32 >> N) as i32)
+    }
+    #[inline(always)]
+    fn shl_by(self, x: I, n: u32) -> I {
+        each(x, |x| x << n)
+    }
+    #[inline(always)]
+    fn shr_by(self, x: I, n: u32) -> I {
+        each(x, |x| (x as u32 >> n) as i32)
+    }
+    #[inline(always)]
+    fn eq_i(self, a: I, b: I) -> M {
+        both(a, b, |a, b| a == b)
+    }
+    #[inline(always)]
+    fn gt_i(self, a: I, b: I) -> M {
+        both(a, b, |a, b| a > b)
+    }
+    #[inline(always)]
+    fn lt_u(self, a: I, b: I) -> M {
+        both(a, b, |a, b| (a as u32) < b as u32)
+    }
+    #[inline(always)]
+    fn select(self, mask: M, yes: I, no: I) -> I {
+        from_fn(|i| if mask[i] { yes[i] } else { no[i] })
+    }
+    #[inline(always)]
+    fn any(self, a: M, b: M) -> bool {
+        both(a, b, |a, b| a | b).contains(&true)
+    }
+
+    #[inline(always)]
+    fn mul_wide(self, a: I, b: I) -> I {
+        let (a, b) = (wide(a), wide(b));
+        narrow_wide(from_fn(|i| u64::from(a[i] as u32) * u64::from(b[i] as u32)))
+    }
+    #[inline(always)]
+    fn shr_wide(self, x: I) -> I {
+        narrow_wide(wide(x).map(|x| x >> 32))
+    }
+    #[inline(always)]
+    fn store_words(self, words: [I; 4], to: &mut [u32; 32]) {
+        *to = from_fn(|i| words[i % 4][i / 4 * 2] as u32);
+    }
+
+    #[inline(always)]
+    fn narrow(self, x: [I; 4]) -> B {
+        from_fn(|i| x[i / LANES][i % LANES] as u8)
+    }
+    #[inline(always)]
+    fn strip(self, x: I, _: u32) -> I {
+        x
+    }
+    #[inline(always)]
+    fn narrow_signs(self, x: [I; 4]) -> B {
+        from_fn(|i| (x[i / LANES][i % LANES] >> 24) as u8)
+    }
+    #[inline(always)]
+    fn splat_b(self, x: u8) -> B {
+        [x; 64]
+    }
+    #[inline(always)]
+    fn and_b(self, a: B, b: B) -> B {
+        from_fn(|i| a[i] & b[i])
+    }
+    #[inline(always)]
+    fn or_b(self, a: B, b: B) -> B {
+        from_fn(|i| a[i] | b[i])
+    }
+    #[inline(always)]
+    fn shr_b(self, x: B, n: u32) -> B {
+        x.map(|x| x >> n)
+    }
+    #[inline(always)]
+    fn negate_b(self, x: B, sign: B) -> B {
+        from_fn(|i| if sign[i] & 0x80 != 0 { x[i].wrapping_neg() } else { x[i] })
+    }
+    #[inline(always)]
+    fn where_nonzero_b(self, x: B, y: B) -> B {
+        from_fn(|i| if y[i] == 0 { 0 } else { x[i] })
+    }
+    #[inline(always)]
+    fn store_bytes(self, x: B, to: &mut [u8; 64]) {
+        *to = x;
+    }
+    #[inline(always)]
+    fn store_nibbles(self, x: [B; 2], to: &mut [u8; 64]) {
+        *to = from_fn(|i| x[i / 32][i % 32 * 2] | x[i / 32][i % 32 * 2 + 1] << 4);
+    }
+
+    #[inline(always)]
+    fn maxima_of_8(self, x: [I; 8]) -> I {
+        from_fn(|i| self.maximum(x[i % 8]))
+    }
+    #[inline(always)]
+    fn maxima_of_4(self, x: [I; 4]) -> I {
+        from_fn(|i| self.maximum(x[i % 4]))
+    }
+    #[inline(always)]
+    fn spread_8(self, x: F) -> [F; 8] {
+        from_fn(|i| [x[i]; LANES])
+    }
+    #[inline(always)]
+    fn spread_4(self, x: F) -> [F; 4] {
+        from_fn(|i| [x[i]; LANES])
+    }
+    #[inline(always)]
+    fn bytes_of_8(self, x: I) -> [u8; 8] {
+        from_fn(|i| x[i] as u8)
+    }
+    #[inline(always)]
+    fn bytes_of_4(self, x: I) -> [u8; 4] {
+        from_fn(|i| x[i] as u8)
+    }
+    #[inline(always)]
+    fn maximum(self, x: I) -> i32 {
+        x.into_iter().fold(i32::MIN, i32::max)
+    }
+
+    #[inline(always)]
+    fn nibbles(self, x: &[u8; 64]) -> [I; 8] {
+        from_fn(|i| from_fn(|j| i32::from(x[8 * i + j / 2] >> (j % 2 * 4))))
+    }
+    #[inline(always)]
+    fn lookup(self, table: &[u32; 16], nibbles: I) -> I {
+        each(nibbles, |nibble| table[nibble as usize & 15] as i32)
+    }
+    #[inline(always)]
+    fn to_bf16(self, x: F) -> I {
+        each(x, |x| {
+            let bits = x.to_bits();
+            ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as i32
+        })
+    }
+    #[inline(always)]
+    fn to_f16(self, x: F) -> I {
+        each(x, |x| i32::from(f16::from_f32(x).to_bits()))
+    }
+    #[inline(always)]
+    fn halves(self, low: I, high: I) -> I {
+        from_fn(|i| {
+            let from = if i < 8 { low } else { high };
+            from[i % 8 * 2] | from[i % 8 * 2 + 1] << 16
+        })
+    }
+
+    #[inline(always)]
+    fn max_i16(self, a: I, b: I) -> I {
+        both(a, b, |a, b| {
+            let low = (a as i16).max(b as i16);
+            let high = ((a >> 16) as i16).max((b >> 16) as i16);
+            i32::from(low as u16) | i32::from(high) << 16
+        })
+    }
+
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    unsafe fn stream(self, x: I, to: *mut u8) {
+        // SAFETY: the caller gives 64 writable bytes at a multiple of 64.
+        unsafe { to.cast::<I>().write(x) }
+    }
+    #[inline(always)]
+    fn fence(self) {}
+
+    #[inline(always)]
+    fn transpose(self, x: [F; LANES]) -> [F; LANES] {
+        from_fn(|i| from_fn(|j| x[j][i]))
+    }
+}
+
+/// The kernel for the target's default.
+pub(super) fn run<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Portable)
+}
