@@ -53,7 +53,11 @@ fn calls<S: Simd>(simd: S, draws: Stochastic, row: u32, first: u32, to: &mut [u3
     let mut key = draws.key();
     // The upper halves of the u64 do not matter: products are of the lower ones.
     let mut c0 = simd.add_i(simd.splat_i(first as i32), simd.load_i(&EACH));
-    let (mut c1, mut c2, mut c3) = (simd.splat_i(row as i32), simd.splat_i(draws.stream() as i32), simd.splat_i(draws.step() as i32));
+    let (mut c1, mut c2, mut c3) = (
+        simd.splat_i(row as i32),
+        simd.splat_i(draws.stream() as i32),
+        simd.splat_i(draws.step() as i32),
+    );
     for _ in 0..10 {
         let (p0, p1) = (simd.mul_wide(c0, m0), simd.mul_wide(c2, m1));
         c0 = simd.xor3(simd.shr_wide(p1), c1, simd.splat_i(key[0] as i32));

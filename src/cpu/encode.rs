@@ -2,7 +2,7 @@
 
 use super::draws::GroupDraws;
 use super::plan::{Kind, Map, Plan, Steps};
-use super::scale::{ANY, nearest_even};
+use super::scale::{ANY, MX, nearest_even};
 use super::simd::{GROUP, LANES, Simd};
 use crate::numerics::{DrawBits, SignRule};
 use half::{bf16, f16};
@@ -113,7 +113,12 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
             };
             (magnitudes[i], signs[i]) = self.lanes(x[first + i], factors[first + i], draw);
         }
-        self.join(simd.narrow(magnitudes), simd.narrow_signs(signs))
+        let products = FORM == ANY && self.plan.map == Map::Product;
+        let magnitude = match KIND == E2M1 && EVEN && !products {
+            true => simd.e2m1_codes(simd.narrow(magnitudes)),
+            false => simd.narrow(magnitudes),
+        };
+        self.join(magnitude, simd.narrow_signs(signs))
     }
 
     /// Magnitudes, and what has their signs.
@@ -151,7 +156,9 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
         let simd = self.simd;
         if EVEN {
             return match (KIND, self.plan.element.kind) {
-                (E2M1, _) => self.even_e2m1(a),
+                // Under E8M0 scales y is below 8.
+                (E2M1, _) if FORM == MX => simd.e2m1(a),
+                (E2M1, _) => simd.e2m1(simd.min(a, simd.splat(7.0))),
                 (FLOAT, Kind::Float { mantissa_bits, first }) => {
                     nearest_even(simd, simd.min(a, self.max), first, mantissa_bits)
                 }
@@ -174,7 +181,7 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
         match (KIND, self.plan.element.kind) {
             (E2M1, _) => {
                 let t = self.cut(simd.mul(a, self.fixed));
-                // In fixed point the code is the least of these lines, as in `even_e2m1`.
+                // Before rounding the code is min(2a, a + 2, a/2 + 4), here in fixed point.
                 let even = simd.add_i(simd.shr::<1>(t), simd.splat_i(2 << 16));
                 let flat = simd.add_i(simd.shr::<2>(t), simd.splat_i(4 << 16));
                 let code = simd.min_i(t, simd.min_i(even, flat));
@@ -212,19 +219,6 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
         }
     }
 
-    /// The code before rounding is min(2a, a + 2, a/2 + 4, 7), and rounding keeps the order: the least
-    /// of the rounded lines. They stand on 2^23, whose ulp is 1.
-    #[inline(always)]
-    fn even_e2m1(&self, a: S::F) -> S::I {
-        const ONE: f32 = 8_388_608.0;
-        let simd = self.simd;
-        let steep = simd.mul_add_exact(a, simd.splat(2.0), simd.splat(ONE));
-        let even = simd.add(a, simd.splat(ONE + 2.0));
-        let flat = simd.mul_add_exact(a, simd.splat(0.5), simd.splat(ONE + 4.0));
-        let code = simd.min(simd.min(steep, even), simd.min(flat, simd.splat(ONE + 7.0)));
-        simd.strip(simd.bits(code), ONE.to_bits())
-    }
-
     /// How many products lie nearer to `a` than those before them: a tie is the smaller's.
     #[inline(always)]
     fn nearest_product(&self, a: S::F, scale: S::F) -> S::I {
@@ -241,7 +235,7 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
     #[inline(always)]
     fn join(&self, magnitude: S::B, sign: S::B) -> S::B {
         let simd = self.simd;
-        let bits = self.plan.element.bits;
+        let bits = if KIND == E2M1 || KIND == INT4 { 4 } else { self.plan.element.bits };
         if KIND == INTEGER || KIND == INT4 {
             return simd.and_b(simd.negate_b(magnitude, sign), simd.splat_b(0xff >> (8 - bits)));
         }

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 /// |---|---|---|
 /// | `portable` | what the target always has | the compiler's |
 /// | `avx2` | AVX2, FMA, F16C | 32 bytes |
-/// | `avx512` | AVX-512 F, BW, DQ, VL | 64 bytes |
+/// | `avx512` | AVX-512 F, BW, DQ, VL, VBMI | 64 bytes |
 ///
 /// All levels write the same bytes. The best one that the processor has is taken unless
 /// [`Cpu::level`](crate::Cpu::level) or the variable `BLOCKSCALE_CPU_LEVEL` says otherwise.
@@ -29,7 +29,7 @@ pub enum Level {
     Portable,
     /// AVX2, FMA and F16C.
     Avx2,
-    /// AVX-512 F, BW, DQ and VL.
+    /// AVX-512 F, BW, DQ, VL and VBMI.
     Avx512,
 }
 
@@ -58,6 +58,7 @@ impl Level {
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512vbmi")
             }
             #[cfg(not(target_arch = "x86_64"))]
             Self::Avx2 | Self::Avx512 => false,

@@ -3,15 +3,21 @@
 //! A call is worked out into a plan; groups of 128 elements go through the kernels of its level, and blocks
 //! that are not ordinary (NaN, Inf, scales at the end of their range) to the reference, as do the profiles
 //! and formats that no plan knows.
+// Loops over vectors index several arrays of them.
+#![allow(clippy::needless_range_loop)]
 
+mod amax;
+mod dequantize;
 mod draws;
 mod encode;
 mod environment;
 mod level;
 mod options;
+mod pieces;
 mod plan;
 mod quantize;
 mod scale;
+mod search;
 mod simd;
 mod threads;
 
@@ -21,25 +27,22 @@ pub use options::Cpu;
 
 use crate::error::Result;
 use crate::numerics::NonFinite;
-use crate::real::Slice;
-use crate::reference::{self, Job};
+use crate::real::{Slice, SliceMut};
+use crate::reference::Job;
 use crate::{QuantizedTensor, Real};
 
-#[cfg(feature = "parallel")]
-use {crate::numerics::max_magnitude, rayon::prelude::*};
+// The functions of slices are compiled here, once, and not wherever a generic one is called.
 
-/// Below this many elements the work is not worth a second thread.
-#[cfg(feature = "parallel")]
-const SERIAL: usize = 1 << 14;
+pub(crate) fn amax<T: Real>(cpu: Cpu, nonfinite: NonFinite, x: &[T]) -> f32 {
+    amax_slice(cpu, nonfinite, T::slice(x))
+}
 
-pub(crate) fn amax<T: Real>(_cpu: Cpu, nonfinite: NonFinite, x: &[T]) -> f32 {
-    #[cfg(feature = "parallel")]
-    if x.len() > SERIAL {
-        let parts = x.par_chunks(SERIAL).map(|part| reference::amax(nonfinite, part));
-        // A maximum does not depend on the order.
-        return parts.reduce(|| 0.0, max_magnitude);
+fn amax_slice(cpu: Cpu, nonfinite: NonFinite, x: Slice<'_>) -> f32 {
+    match x {
+        Slice::F32(x) => amax::amax(cpu, nonfinite, x),
+        Slice::Bf16(x) => amax::amax(cpu, nonfinite, x),
+        Slice::F16(x) => amax::amax(cpu, nonfinite, x),
     }
-    reference::amax(nonfinite, x)
 }
 
 pub(crate) fn quantize<T: Real>(
@@ -67,19 +70,17 @@ fn quantize_slice(
 }
 
 pub(crate) fn dequantize<T: Real, S: AsRef<[u8]> + Sync>(
-    _cpu: Cpu,
+    cpu: Cpu,
     tensor: &QuantizedTensor<S>,
     values: &mut [T],
 ) {
-    #[cfg(feature = "parallel")]
-    if values.len() > SERIAL {
-        let k = tensor.extents().k;
-        values
-            .par_chunks_mut(k)
-            .enumerate()
-            .with_min_len((SERIAL / k).max(1))
-            .for_each(|(row, values)| reference::dequantize_row(tensor, row, values));
-        return;
+    dequantize_slice(cpu, &tensor.view(), T::slice_mut(values));
+}
+
+fn dequantize_slice(cpu: Cpu, tensor: &QuantizedTensor<&[u8]>, values: SliceMut<'_>) {
+    match values {
+        SliceMut::F32(values) => dequantize::dequantize(cpu, tensor, values),
+        SliceMut::Bf16(values) => dequantize::dequantize(cpu, tensor, values),
+        SliceMut::F16(values) => dequantize::dequantize(cpu, tensor, values),
     }
-    reference::dequantize(tensor, values)
 }

@@ -1,8 +1,9 @@
 //! What the kernels of the host path are told of a quantization: a profile worked out in numbers.
 
+use crate::Blocks;
 use crate::format::{Element, Minifloat, Round, Scale, Ties};
 use crate::numerics::{
-    BlockStatistics, DrawBits, ElementMap, Headroom, Profile, Rounding, ScaleCast,
+    BlockStatistics, DecodeRule, DrawBits, ElementMap, Headroom, Profile, Rounding, ScaleCast,
     ScaleChoice, ScaleRange, ScaleRule, Scaling, Search, SignRule, Stochastic, TensorFactors,
     near_powers,
 };
@@ -27,6 +28,19 @@ pub(super) struct Plan {
     pub element: ElementSteps,
     pub sign: SignRule,
     pub rounding: Steps,
+    pub search: Option<SearchSteps>,
+}
+
+/// Four over six in numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct SearchSteps {
+    /// Whether errors are squared.
+    pub squares: bool,
+    /// Values are fl(fl(fl(q · s) · stored) / target).
+    pub stored: f32,
+    pub target: f32,
+    /// Signs are those of x, not those of y < 0.
+    pub keeps_zero_sign: bool,
 }
 
 /// Which kernels a plan goes to, by its scales.
@@ -55,7 +69,9 @@ pub(super) enum Steps {
     /// To nearest, ties to even.
     Even,
     /// To nearest, ties away from zero; and |y| of `carried` counts as half of the smallest step.
-    Away { carried: Option<f32> },
+    Away {
+        carried: Option<f32>,
+    },
     /// To nearest, ties to zero.
     Zero,
     Drawn(Stochastic),
@@ -74,8 +90,13 @@ pub(super) struct ElementSteps {
 pub(super) enum Kind {
     E2M1,
     /// The bits of the smallest normal as an f32.
-    Float { mantissa_bits: u32, first: i32 },
-    Integer { fraction_bits: u32 },
+    Float {
+        mantissa_bits: u32,
+        first: i32,
+    },
+    Integer {
+        fraction_bits: u32,
+    },
 }
 
 /// From a block's amax to the code of its scale.
@@ -120,7 +141,6 @@ impl Plan {
         let (profile, tensor) = (&job.profile, &job.tensor);
         let format = profile.format();
         let suits = matches!(format.block(), 16 | 32)
-            && profile.search == Search::None
             && profile.headroom != Headroom::ThreeQuarters
             && !tensor.nan;
         let element = ElementSteps::new(format.element())?;
@@ -141,6 +161,7 @@ impl Plan {
         let ScaleChoice::Scale(zero) = profile.block_scale(tensor, zeros) else { return None };
         let last = format.scale().float().map_or(254, |float| float.max_code());
         let mut factors = [0.0; 256];
+        // Powers of two need no table, unless some other form does.
         for code in 0..=last {
             factors[usize::from(code)] = match profile.scaling(tensor, profile.stored_scale(code)) {
                 Scaling::Times(factor) if map == Map::Times => factor,
@@ -155,7 +176,12 @@ impl Plan {
             Map::Product => factor > 0.0,
         };
         let all = factors[1..=usize::from(last)].iter().all(|factor| scales(*factor));
+        let search = match profile.search {
+            Search::None => None,
+            _ => Some(SearchSteps::new(job, map)?),
+        };
         (suits && all).then_some(Self {
+            search,
             scale,
             zero_code: zero.code,
             zero_becomes: match scale {
@@ -195,6 +221,28 @@ impl Plan {
     }
 }
 
+impl SearchSteps {
+    /// `None` where the reference has to search.
+    fn new(job: &Job, map: Map) -> Option<Self> {
+        let profile = &job.profile;
+        let suits = job.blocks == Blocks::Row
+            && job.rounding == Rounding::Nearest
+            && profile.ties == Ties::Even
+            && profile.format().block() == 16
+            && map == Map::Times
+            && profile.decode == DecodeRule::AmaxLast
+            && profile.range != ScaleRange::MinPositive
+            && profile.cast == ScaleCast::Rne
+            && matches!(profile.sign, SignRule::Bit | SignRule::Negative);
+        suits.then_some(Self {
+            squares: profile.search == Search::FourOverSixMse,
+            stored: job.tensor.stored?.value(),
+            target: profile.tensor_target(),
+            keeps_zero_sign: profile.sign == SignRule::Bit,
+        })
+    }
+}
+
 impl Steps {
     fn new(profile: &Profile, rounding: Rounding) -> Option<Self> {
         let half = profile.format().element().min_positive() * 0.5;
@@ -226,7 +274,8 @@ impl ElementSteps {
             Element::Float(float) => {
                 let field = 128 - i32::from(float.bias());
                 // Far from both ends of f32's exponents.
-                let suits = (64..192).contains(&field) && (float == Minifloat::E2M1 || float.bits() != 4);
+                let suits =
+                    (64..192).contains(&field) && (float == Minifloat::E2M1 || float.bits() != 4);
                 suits.then_some(())?;
                 Kind::Float { mantissa_bits: float.mantissa_bits().into(), first: field << 23 }
             }

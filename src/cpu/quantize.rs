@@ -2,33 +2,27 @@
 
 use super::draws::GroupDraws;
 use super::encode::{E2M1, Encoder, FLOAT, INT4, INTEGER, Input, load_group};
+use super::pieces::{Cut, PREFETCH_BYTES, Sizes};
 use super::plan::{Form, Kind, Plan, Steps};
-use super::scale::{ANY, Chooser, MX, NV};
+use super::scale::{ANY, Chooser, GroupScales, MX, NV};
 use super::simd::{GROUP, Kernel, Simd, dispatch};
 use super::threads::for_each;
-use super::{Cpu, Level};
+use super::{Cpu, Level, search};
 use crate::error::Result;
-use crate::layout::{Packing, Raw};
 use crate::numerics::Rounding;
 use crate::reference::{self, Job};
 use crate::shape::Extents;
 use crate::{Blocks, Real};
 
-/// Elements that a thread takes at a time.
-const PIECE: usize = 1 << 17;
-
-/// How far ahead of the group at hand memory is asked for.
-const PREFETCH_BYTES: usize = 4096;
-
 /// Rows of k elements that begin at `row` (of all matrices) and `column`, and their outputs. With tiles
 /// they share their scales.
-struct Piece<'a, T> {
-    x: &'a [T],
-    codes: &'a mut [u8],
-    scales: &'a mut [u8],
-    row: usize,
-    column: usize,
-    k: usize,
+pub(super) struct Piece<'a, T> {
+    pub x: &'a [T],
+    pub codes: &'a mut [u8],
+    pub scales: &'a mut [u8],
+    pub row: usize,
+    pub column: usize,
+    pub k: usize,
 }
 
 /// Fills `codes` and `scales` with all rows of the job.
@@ -45,7 +39,10 @@ pub(super) fn quantize<T: Real + Input>(
     let plan = Plan::new(job);
     let level = cpu.chosen_level();
     let work = |piece| match &plan {
-        Some(plan) => run(level, plan, job, piece),
+        Some(plan) => match plan.search {
+            Some(search) => search::run(level, plan, search, job, piece),
+            None => run(level, plan, job, piece),
+        },
         None => specified(job, piece),
     };
     match job.blocks {
@@ -54,7 +51,7 @@ pub(super) fn quantize<T: Real + Input>(
             let block = job.profile.format().block();
             let whole = job.extents.k.is_multiple_of(block) && job.rounding == Rounding::Nearest;
             let k = if whole { x.len() } else { job.extents.k };
-            let unit = if plan.is_some() { GROUP } else { 8 * block };
+            let unit = if plan.is_some() { 2 * GROUP } else { 8 * block };
             for_each(cpu, x.len(), row_pieces(job, k, unit, x, codes, scales)?, work)
         }
         Blocks::Tile => for_each(cpu, x.len(), bands(job, x, codes, scales)?, work),
@@ -70,23 +67,19 @@ fn row_pieces<'a, T: Sync>(
     codes: &'a mut [u8],
     scales: &'a mut [u8],
 ) -> Result<impl Iterator<Item = Piece<'a, T>> + Send> {
-    let rows = (PIECE / k).max(1);
-    let part = if k > PIECE { (PIECE / unit).max(1) * unit } else { rows * k };
-    let [row_codes, row_scales] = row_bytes(job, k)?;
-    let [part_codes, part_scales] = match k > PIECE {
-        true => row_bytes(job, part)?,
-        false => [rows * row_codes, rows * row_scales],
-    };
+    let Cut { rows, several, part } = Cut::new(job.profile.format(), k, unit)?;
     let several = x
-        .chunks(rows * k)
-        .zip(codes.chunks_mut(rows * row_codes))
-        .zip(scales.chunks_mut(rows * row_scales));
+        .chunks(several.elements)
+        .zip(codes.chunks_mut(several.codes))
+        .zip(scales.chunks_mut(several.scales));
     Ok(several.enumerate().flat_map(move |(i, ((x, codes), scales))| {
-        let parts =
-            x.chunks(part).zip(codes.chunks_mut(part_codes)).zip(scales.chunks_mut(part_scales));
+        let parts = x
+            .chunks(part.elements)
+            .zip(codes.chunks_mut(part.codes))
+            .zip(scales.chunks_mut(part.scales));
         parts.enumerate().map(move |(j, ((x, codes), scales))| {
             let k = k.min(x.len());
-            Piece { x, codes, scales, row: i * rows, column: j * part, k }
+            Piece { x, codes, scales, row: i * rows, column: j * part.elements, k }
         })
     }))
 }
@@ -100,33 +93,32 @@ fn bands<'a, T: Sync>(
 ) -> Result<impl Iterator<Item = Piece<'a, T>> + Send> {
     let Extents { rows, k, .. } = job.extents;
     let height = job.band_rows();
-    let [row_codes, row_scales] = row_bytes(job, k)?;
+    let row = Sizes::of_row(job.profile.format(), k)?;
+    let (matrix, band) = (row.times(rows), row.times(height));
     let matrices = x
-        .chunks(rows * k)
-        .zip(codes.chunks_mut(rows * row_codes))
-        .zip(scales.chunks_mut(rows * row_scales));
+        .chunks(matrix.elements)
+        .zip(codes.chunks_mut(matrix.codes))
+        .zip(scales.chunks_mut(matrix.scales));
     Ok(matrices.enumerate().flat_map(move |(matrix, ((x, codes), scales))| {
         let bands = x
-            .chunks(height * k)
-            .zip(codes.chunks_mut(height * row_codes))
-            .zip(scales.chunks_mut(height * row_scales));
-        bands.enumerate().map(move |(band, ((x, codes), scales))| {
-            Piece { x, codes, scales, row: matrix * rows + band * height, column: 0, k }
+            .chunks(band.elements)
+            .zip(codes.chunks_mut(band.codes))
+            .zip(scales.chunks_mut(band.scales));
+        bands.enumerate().map(move |(band, ((x, codes), scales))| Piece {
+            x,
+            codes,
+            scales,
+            row: matrix * rows + band * height,
+            column: 0,
+            k,
         })
     }))
-}
-
-/// Bytes of the codes and of the scales of k elements.
-fn row_bytes(job: &Job, k: usize) -> Result<[usize; 2]> {
-    let format = job.profile.format();
-    let codes = Raw::row_bytes(k, format.element().bits(), format.block())?;
-    Ok([codes, format.scales_per_row(k)])
 }
 
 /// The piece as the reference has it.
 #[cold]
 #[inline(never)]
-fn specified<T: Real>(job: &Job, piece: Piece<'_, T>) -> Result<()> {
+pub(super) fn specified<T: Real>(job: &Job, piece: Piece<'_, T>) -> Result<()> {
     let Piece { x, codes, scales, row, column, k } = piece;
     let rounding = match job.rounding {
         Rounding::Nearest => Rounding::Nearest,
@@ -136,11 +128,11 @@ fn specified<T: Real>(job: &Job, piece: Piece<'_, T>) -> Result<()> {
     };
     let job = Job { rounding, extents: Extents { k, ..job.extents }, ..*job };
     let height = job.band_rows();
-    let [row_codes, row_scales] = row_bytes(&job, k)?;
+    let band = Sizes::of_row(job.profile.format(), k)?.times(height);
     let bands = x
-        .chunks(height * k)
-        .zip(codes.chunks_mut(height * row_codes))
-        .zip(scales.chunks_mut(height * row_scales));
+        .chunks(band.elements)
+        .zip(codes.chunks_mut(band.codes))
+        .zip(scales.chunks_mut(band.scales));
     for (band, ((x, codes), scales)) in bands.enumerate() {
         reference::quantize_band(&job, row + band * height, x, codes, scales)?;
     }
@@ -148,12 +140,7 @@ fn specified<T: Real>(job: &Job, piece: Piece<'_, T>) -> Result<()> {
 }
 
 /// The piece by the kernel for its plan.
-fn run<T: Real + Input>(
-    level: Level,
-    plan: &Plan,
-    job: &Job,
-    piece: Piece<'_, T>,
-) -> Result<()> {
+fn run<T: Real + Input>(level: Level, plan: &Plan, job: &Job, piece: Piece<'_, T>) -> Result<()> {
     match (plan.element.kind, plan.element.bits) {
         (Kind::E2M1, _) => of_kind::<T, E2M1>(level, plan, job, piece),
         (Kind::Float { .. }, _) => of_kind::<T, FLOAT>(level, plan, job, piece),
@@ -251,25 +238,21 @@ impl<S: Simd, const KIND: usize, const FORM: usize, const EVEN: bool>
         }
     }
 
-    /// One group; false where one of its blocks is not ordinary, and nothing is written.
+    /// The scales of a group; `None` where one of its blocks is not ordinary.
     #[inline(always)]
-    fn quantize<T: Input>(
-        &self,
-        x: &[T; GROUP],
-        draws: &GroupDraws,
-        codes: &mut [u8],
-        scales: &mut [u8],
-    ) -> bool {
+    fn choose<T: Input>(&self, x: &[T; GROUP]) -> Option<GroupScales<S>> {
         let x = load_group(self.simd, x);
         let mut magnitudes = [self.simd.splat_i(0); 8];
         for i in 0..8 {
             magnitudes[i] = self.encoder.magnitude_bits(x[i]);
         }
-        let Some(chosen) = self.chooser.choose(magnitudes) else { return false };
-        self.encoder.encode(&x, &chosen.factors, draws, codes);
-        let n = self.scales();
-        scales[..n].copy_from_slice(&chosen.codes[..n]);
-        true
+        self.chooser.choose(magnitudes)
+    }
+
+    /// The codes of a group under its scales.
+    #[inline(always)]
+    fn encode(&self, x: &[S::F; 8], chosen: &GroupScales<S>, draws: &GroupDraws, codes: &mut [u8]) {
+        self.encoder.encode(x, &self.chooser.factors(chosen), draws, codes);
     }
 }
 
@@ -280,36 +263,52 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool>
     fn rows<S: Simd>(self, group: Group<'_, S, KIND, FORM, EVEN>) -> Result<()> {
         let (group_codes, group_scales) = (Group::<S, KIND, FORM, EVEN>::CODES, group.scales());
         let Piece { x, codes, scales, row, column, k } = self.piece;
-        let [row_codes, row_scales] = row_bytes(self.job, k)?;
+        let sizes = Sizes::of_row(self.job.profile.format(), k)?;
         let rows =
-            x.chunks(k).zip(codes.chunks_mut(row_codes)).zip(scales.chunks_mut(row_scales));
+            x.chunks(k).zip(codes.chunks_mut(sizes.codes)).zip(scales.chunks_mut(sizes.scales));
         let mut draws = GroupDraws::NONE;
         for (i, ((x, codes), scales)) in rows.enumerate() {
             let row = row + i;
             let (groups, tail) = x.as_chunks::<GROUP>();
-            let mut codes_of = codes.chunks_exact_mut(group_codes);
-            let mut scales_of = scales.chunks_exact_mut(group_scales);
-            for (j, ((x, codes), scales)) in
-                groups.iter().zip(&mut codes_of).zip(&mut scales_of).enumerate()
-            {
+            let (whole_codes, tail_codes) = codes.split_at_mut(groups.len() * group_codes);
+            let (whole_scales, tail_scales) = scales.split_at_mut(groups.len() * group_scales);
+            let outputs = whole_codes
+                .chunks_exact_mut(group_codes)
+                .zip(whole_scales.chunks_exact_mut(group_scales));
+            // A group is encoded while the scales of the next are worked out: each has few instructions
+            // that do not wait for others.
+            let mut last = None;
+            for (j, (x, (codes, scales))) in groups.iter().zip(outputs).enumerate() {
                 prefetch(group.simd, x);
                 let column = column + j * GROUP;
-                group.draw(&mut draws, row, column);
-                if !group.quantize(x, &draws, codes, scales) {
-                    specified(self.job, Piece { x, codes, scales, row, column, k: GROUP })?;
+                let chosen = group.choose(x);
+                if let Some((x, chosen, codes, column)) = last.take() {
+                    group.draw(&mut draws, row, column);
+                    group.encode(&load_group(group.simd, x), &chosen, &draws, codes);
+                }
+                match chosen {
+                    Some(chosen) => {
+                        scales.copy_from_slice(&chosen.codes()[..group_scales]);
+                        last = Some((x, chosen, codes, column));
+                    }
+                    None => specified(self.job, Piece { x, codes, scales, row, column, k: GROUP })?,
                 }
             }
-            if !tail.is_empty() {
-                let column = column + groups.len() * GROUP;
-                // Whole groups' outputs are gone from these, however much the tail's look like one.
-                let codes = &mut codes[groups.len() * group_codes..];
-                let scales = &mut scales[groups.len() * group_scales..];
+            if let Some((x, chosen, codes, column)) = last {
                 group.draw(&mut draws, row, column);
-                let (mut all_codes, mut all_scales) = ([0; GROUP], [0; 8]);
-                let all = &mut all_codes[..group_codes];
-                if group.quantize(&padded(tail), &draws, all, &mut all_scales) {
-                    codes.copy_from_slice(&all_codes[..codes.len()]);
-                    scales.copy_from_slice(&all_scales[..scales.len()]);
+                group.encode(&load_group(group.simd, x), &chosen, &draws, codes);
+            }
+            if !tail.is_empty() {
+                let (codes, scales) = (tail_codes, tail_scales);
+                let column = column + groups.len() * GROUP;
+                let x = padded(tail);
+                if let Some(chosen) = group.choose(&x) {
+                    group.draw(&mut draws, row, column);
+                    let mut all = [0; GROUP];
+                    let all = &mut all[..group_codes];
+                    group.encode(&load_group(group.simd, &x), &chosen, &draws, all);
+                    codes.copy_from_slice(&all[..codes.len()]);
+                    scales.copy_from_slice(&chosen.codes()[..scales.len()]);
                 } else {
                     let k = tail.len();
                     specified(self.job, Piece { x: tail, codes, scales, row, column, k })?;
@@ -324,7 +323,8 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool>
     fn band<S: Simd>(self, group: Group<'_, S, KIND, FORM, EVEN>) -> Result<()> {
         let (group_codes, group_scales) = (Group::<S, KIND, FORM, EVEN>::CODES, group.scales());
         let Piece { x, codes, scales, row, column, k } = self.piece;
-        let [row_codes, row_scales] = row_bytes(self.job, k)?;
+        let format = self.job.profile.format();
+        let Sizes { codes: row_codes, scales: row_scales, .. } = Sizes::of_row(format, k)?;
         let height = x.len() / k;
         let simd = group.simd;
         let mut draws = GroupDraws::NONE;
@@ -339,18 +339,18 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool>
                     maxima[j] = simd.max_i(maxima[j], magnitude);
                 }
             }
-            let [used_codes, used_scales] = row_bytes(self.job, used)?;
+            let Sizes { codes: used_codes, scales: used_scales, .. } = Sizes::of_row(format, used)?;
             let (codes_at, scales_at) = (start / GROUP * group_codes, start / GROUP * group_scales);
             if let Some(chosen) = group.chooser.choose(maxima) {
                 for i in 0..height {
                     group.draw(&mut draws, row + i, column + start);
                     let mut all = [0; GROUP];
                     let x = load_span(simd, span(i));
-                    group.encoder.encode(&x, &chosen.factors, &draws, &mut all[..group_codes]);
+                    group.encode(&x, &chosen, &draws, &mut all[..group_codes]);
                     codes[i * row_codes + codes_at..][..used_codes]
                         .copy_from_slice(&all[..used_codes]);
                     scales[i * row_scales + scales_at..][..used_scales]
-                        .copy_from_slice(&chosen.codes[..used_scales]);
+                        .copy_from_slice(&chosen.codes()[..used_scales]);
                 }
                 continue;
             }
@@ -380,7 +380,7 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool>
 
 /// Asks for the memory of a group that is to come.
 #[inline(always)]
-fn prefetch<S: Simd, T>(simd: S, x: &[T; GROUP]) {
+pub(super) fn prefetch<S: Simd, T>(simd: S, x: &[T; GROUP]) {
     let ahead = x.as_ptr().cast::<u8>().wrapping_add(PREFETCH_BYTES);
     for line in (0..size_of_val(x)).step_by(64) {
         simd.prefetch(ahead.wrapping_add(line));

@@ -32,10 +32,20 @@ pub(super) struct Chooser<'a, S: Simd, const FORM: usize> {
     product: S::F,
 }
 
-/// The scale codes of the blocks of a group, and the factors of its vectors.
+/// The scale codes of the blocks of a group, and the factors of their elements, a lane each; these are looked
+/// up where the form is [`ANY`].
+#[derive(Clone, Copy)]
 pub(super) struct GroupScales<S: Simd> {
-    pub codes: [u8; 8],
-    pub factors: [S::F; 8],
+    codes: u64,
+    factors: S::F,
+}
+
+impl<S: Simd> GroupScales<S> {
+    /// Eight codes, or four with zeros behind them.
+    #[inline(always)]
+    pub(super) fn codes(&self) -> [u8; 8] {
+        self.codes.to_le_bytes()
+    }
 }
 
 impl<'a, S: Simd, const FORM: usize> Chooser<'a, S, FORM> {
@@ -106,42 +116,59 @@ impl<'a, S: Simd, const FORM: usize> Chooser<'a, S, FORM> {
         }
     }
 
+    /// Whether blocks are of 16 elements, not 32.
+    #[inline(always)]
+    fn short(&self) -> bool {
+        FORM == NV || FORM == ANY && self.plan.block == 16
+    }
+
     /// Scales for eight vectors of magnitudes, which are eight blocks of 16 or four of 32; `None` where
     /// one is not ordinary.
     #[inline(always)]
     pub(super) fn choose(&self, magnitudes: [S::I; 8]) -> Option<GroupScales<S>> {
         let simd = self.simd;
-        if FORM == NV || FORM == ANY && self.plan.block == 16 {
-            let amax = simd.maxima_of_8(magnitudes);
-            if FORM == NV {
-                let (code, factor) = self.float(amax)?;
-                let (codes, factors) = (simd.bytes_of_8(code), simd.spread_8(factor));
-                return Some(GroupScales { codes, factors });
+        let amax = if self.short() {
+            simd.maxima_of_8(magnitudes)
+        } else {
+            let [a, b, c, d, e, f, g, h] = magnitudes;
+            let pairs = [simd.max_i(a, b), simd.max_i(c, d), simd.max_i(e, f), simd.max_i(g, h)];
+            simd.maxima_of_4(pairs)
+        };
+        let (code, factors) = match FORM {
+            MX => self.exponent(amax)?,
+            NV => {
+                let (code, _, factors) = self.float(amax, 1.0)?;
+                (code, factors)
             }
-            return Some(self.looked_up(simd.bytes_of_8(scale_codes(simd, self.plan, amax)?), 0));
-        }
-        let [a, b, c, d, e, f, g, h] = magnitudes;
-        let pairs = [simd.max_i(a, b), simd.max_i(c, d), simd.max_i(e, f), simd.max_i(g, h)];
-        let amax = simd.maxima_of_4(pairs);
-        if FORM == MX {
-            let (code, factor) = self.exponent(amax)?;
-            let [p, q, r, s] = simd.bytes_of_4(code);
-            let [a, b, c, d] = simd.spread_4(factor);
-            let codes = [p, q, r, s, 0, 0, 0, 0];
-            return Some(GroupScales { codes, factors: [a, a, b, b, c, c, d, d] });
-        }
-        let [a, b, c, d] = simd.bytes_of_4(scale_codes(simd, self.plan, amax)?);
-        Some(self.looked_up([a, b, c, d, 0, 0, 0, 0], 1))
+            _ => (scale_codes(simd, self.plan, amax)?, self.multiplier),
+        };
+        let codes = match self.short() {
+            true => simd.bytes_of_8(code),
+            false => simd.bytes_of_4(code).into(),
+        };
+        Some(GroupScales { codes, factors })
     }
 
-    /// Factors from the table, one for 2^shift vectors.
+    /// The factors of eight vectors.
     #[inline(always)]
-    fn looked_up(&self, codes: [u8; 8], shift: usize) -> GroupScales<S> {
-        let mut factors = [self.multiplier; 8];
-        for i in 0..8 {
-            factors[i] = self.simd.splat(self.plan.factors[usize::from(codes[i >> shift])]);
+    pub(super) fn factors(&self, scales: &GroupScales<S>) -> [S::F; 8] {
+        let simd = self.simd;
+        match FORM {
+            MX => {
+                let [a, b, c, d] = simd.spread_4(scales.factors);
+                [a, a, b, b, c, c, d, d]
+            }
+            NV => simd.spread_8(scales.factors),
+            _ => {
+                let shift = if self.short() { 0 } else { 1 };
+                let mut factors = [self.multiplier; 8];
+                for i in 0..8 {
+                    let code = (scales.codes >> (8 * (i >> shift))) as u8;
+                    factors[i] = simd.splat(self.plan.factors[usize::from(code)]);
+                }
+                factors
+            }
         }
-        GroupScales { codes, factors }
     }
 
     /// Codes and factors 2^(127 − code).
@@ -155,7 +182,8 @@ impl<'a, S: Simd, const FORM: usize> Chooser<'a, S, FORM> {
         };
         let d = simd.bits(d);
         // Zero is ordinary, subnormals are not.
-        let subnormal = simd.lt_u(simd.sub_i(d, simd.splat_i(1)), simd.splat_i(SMALLEST_NORMAL - 1));
+        let subnormal =
+            simd.lt_u(simd.sub_i(d, simd.splat_i(1)), simd.splat_i(SMALLEST_NORMAL - 1));
         if simd.any(subnormal, simd.gt_i(d, self.most)) {
             return None;
         }
@@ -164,9 +192,9 @@ impl<'a, S: Simd, const FORM: usize> Chooser<'a, S, FORM> {
         Some((code, simd.float(simd.shl::<23>(simd.sub_i(simd.splat_i(254), code)))))
     }
 
-    /// Codes and factors numerator / (scale · product).
+    /// Codes, their values, and factors numerator / (value · product), with quotients multiplied by `stretch`.
     #[inline(always)]
-    fn float(&self, amax: S::I) -> Option<(S::I, S::F)> {
+    pub(super) fn float(&self, amax: S::I, stretch: f32) -> Option<(S::I, S::F, S::F)> {
         let simd = self.simd;
         let odd = simd.gt_i(amax, simd.splat_i(INFINITE - 1));
         if simd.any(odd, odd) {
@@ -180,9 +208,13 @@ impl<'a, S: Simd, const FORM: usize> Chooser<'a, S, FORM> {
         if self.divides[1] {
             d = simd.div(d, self.over);
         }
+        if stretch != 1.0 {
+            d = simd.mul(d, simd.splat(stretch));
+        }
         let d = simd.min(simd.max(d, self.lowest), self.highest);
         // As in `nearest_even`, whose sum less its power of two is the value of the code.
-        let binade = simd.and(simd.bits(simd.max(d, simd.float(self.first))), simd.splat_i(INFINITE));
+        let binade =
+            simd.and(simd.bits(simd.max(d, simd.float(self.first))), simd.splat_i(INFINITE));
         let magic = simd.add_i(binade, self.magic);
         let sum = simd.add(d, simd.float(magic));
         let steps = simd.sub_i(simd.bits(sum), magic);
@@ -201,7 +233,7 @@ impl<'a, S: Simd, const FORM: usize> Chooser<'a, S, FORM> {
         // Elements under a scale of 0 have a factor of their own.
         let zero = simd.eq(scale, simd.splat(0.0));
         let factor = simd.select(zero, simd.bits(simd.splat(self.plan.factors[0])), factor);
-        Some((code, simd.float(factor)))
+        Some((code, scale, simd.float(factor)))
     }
 }
 
@@ -239,7 +271,8 @@ pub(super) fn scale_codes<S: Simd>(simd: S, plan: &Plan, amax: S::I) -> Option<S
             // d is normal and finite, and still so after the additions.
             let chosen = simd.sub_i(simd.shr::<23>(added), simd.splat_i(subtract));
             let finite = simd.splat_i(INFINITE - 1);
-            let (small, large) = (simd.gt_i(simd.splat_i(SMALLEST_NORMAL), d), simd.gt_i(d, finite));
+            let (small, large) =
+                (simd.gt_i(simd.splat_i(SMALLEST_NORMAL), d), simd.gt_i(d, finite));
             let (carried, beyond) =
                 (simd.gt_i(added, finite), simd.gt_i(chosen, simd.splat_i(most)));
             if simd.any(small, large) || simd.any(carried, beyond) {
@@ -319,11 +352,7 @@ fn half_up_e4m3<S: Simd>(simd: S, d: S::F) -> S::I {
     let bits = simd.bits(d);
     let carried = simd.shr::<1>(simd.add_i(simd.shr::<19>(bits), simd.splat_i(1)));
     let normal = simd.sub_i(carried, simd.splat_i(120 << 3));
-    let normal = simd.select(
-        simd.gt_i(simd.splat_i(15 << 3), normal),
-        normal,
-        simd.splat_i(0x7e),
-    );
+    let normal = simd.select(simd.gt_i(simd.splat_i(15 << 3), normal), normal, simd.splat_i(0x7e));
     let steps = simd.add(simd.mul(d, simd.splat(512.0)), simd.splat(0.5));
     let small = simd.min_i(simd.truncate(steps), simd.splat_i(7));
     // Exponent fields up to 120 are below E4M3's normal range.

@@ -19,13 +19,13 @@ mod tensor_scale;
 pub(crate) use block_scale::{
     BlockScale, BlockStatistics, ScaleChoice, max_magnitude, standard_deviation,
 };
+pub(crate) use element_map::Scaling;
 #[cfg(all(test, feature = "cuda"))]
 pub(crate) use knobs::knob_names;
 pub use knobs::{
     DecodeRule, ElementMap, Headroom, NonFinite, ScaleCast, ScaleRange, ScaleRule, Search,
     SignRule, TensorRule,
 };
-pub(crate) use element_map::Scaling;
 pub(crate) use log2::near_powers;
 pub use philox::philox4x32_10;
 pub(crate) use philox::{MULTIPLIERS as PHILOX_MULTIPLIERS, WEYL as PHILOX_WEYL};

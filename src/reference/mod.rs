@@ -12,7 +12,5 @@ mod quantize;
 pub(crate) use amax::amax;
 pub(crate) use block::{Block, quantize_block};
 pub(crate) use dequantize::dequantize;
-#[cfg(feature = "parallel")]
-pub(crate) use dequantize::dequantize_row;
 pub(crate) use quantize::quantize_band;
 pub(crate) use quantize::{Job, quantize};

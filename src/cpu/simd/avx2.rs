@@ -1,7 +1,7 @@
 //! AVX2, FMA and F16C: a vector is two registers.
 #![allow(unsafe_code)]
 
-use super::{Kernel, LANES, Simd};
+use super::{Half, Kernel, LANES, Simd, e2m1_by_lines};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
 
@@ -27,7 +27,7 @@ macro_rules! vectors {
         #[inline(always)]
         fn $name$(<const $n: u32>)?(self, $($x: [$t; 2],)* $($y: $u),*) -> [$r; 2] {
             // SAFETY: `self` exists only where the processor has these instructions.
-            [{ $(let $x = $x[0];)* unsafe { $body } }, { $(let $x = $x[1];)* unsafe { $body } }]
+            unsafe { [{ $(let $x = $x[0];)* $body }, { $(let $x = $x[1];)* $body }] }
         }
     )*};
 }
@@ -38,12 +38,10 @@ macro_rules! loads {
         #[inline(always)]
         fn $name(self, $x: &[$t; $n]) -> [$r; 2] {
             let (first, second) = $x.split_at($n / 2);
+            let (first, second) = (first.as_ptr(), second.as_ptr());
             // SAFETY: `self` exists only where the processor has these instructions; they read half of
             // the array.
-            [
-                { let $x = first.as_ptr(); unsafe { $body } },
-                { let $x = second.as_ptr(); unsafe { $body } },
-            ]
+            unsafe { [{ let $x = first; $body }, { let $x = second; $body }] }
         }
     )*};
 }
@@ -131,15 +129,6 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn store(self, x: F, to: &mut [f32; LANES]) {
-        let (first, second) = to.split_at_mut(LANES / 2);
-        // SAFETY: `self` says that the instructions exist; each half has 32 bytes.
-        unsafe {
-            _mm256_storeu_ps(first.as_mut_ptr(), x[0]);
-            _mm256_storeu_ps(second.as_mut_ptr(), x[1]);
-        }
-    }
-    #[inline(always)]
     fn store_i(self, x: I, to: &mut [u32; LANES]) {
         let (first, second) = to.split_at_mut(LANES / 2);
         // SAFETY: `self` says that the instructions exist; each half has 32 bytes.
@@ -174,7 +163,8 @@ impl Simd for Avx2 {
                 let low = _mm256_blend_epi32::<0xaa>(w0, _mm256_slli_epi64::<32>(w1));
                 let high = _mm256_blend_epi32::<0xaa>(w2, _mm256_slli_epi64::<32>(w3));
                 // Calls 0 and 2, 1 and 3.
-                let (even, odd) = (_mm256_unpacklo_epi64(low, high), _mm256_unpackhi_epi64(low, high));
+                let (even, odd) =
+                    (_mm256_unpacklo_epi64(low, high), _mm256_unpackhi_epi64(low, high));
                 let to = to.as_mut_ptr().cast::<__m256i>();
                 _mm256_storeu_si256(to, _mm256_permute2x128_si256::<0x20>(even, odd));
                 _mm256_storeu_si256(to.add(1), _mm256_permute2x128_si256::<0x31>(even, odd));
@@ -237,6 +227,15 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn e2m1(self, y: F) -> I {
+        e2m1_by_lines(self, y)
+    }
+    #[inline(always)]
+    fn e2m1_codes(self, x: B) -> B {
+        x
+    }
+
+    #[inline(always)]
     fn maxima_of_8(self, x: [I; 8]) -> I {
         // SAFETY: `self` says that the instructions exist.
         unsafe {
@@ -296,20 +295,19 @@ impl Simd for Avx2 {
         [[a, a], [b, b], [c, c], [d, d]]
     }
     #[inline(always)]
-    fn bytes_of_8(self, x: I) -> [u8; 8] {
+    fn bytes_of_8(self, x: I) -> u64 {
         // SAFETY: `self` says that the instructions exist.
         unsafe {
             let (low, high) = (_mm256_castsi256_si128(x[0]), _mm256_extracti128_si256::<1>(x[0]));
             // Codes are 0 to 255: signed words hold them.
             let words = _mm_packs_epi32(low, high);
-            _mm_cvtsi128_si64(_mm_packus_epi16(words, words)).to_le_bytes()
+            _mm_cvtsi128_si64(_mm_packus_epi16(words, words)) as u64
         }
     }
 
     #[inline(always)]
-    fn bytes_of_4(self, x: I) -> [u8; 4] {
-        let [a, b, c, d, ..] = self.bytes_of_8(x);
-        [a, b, c, d]
+    fn bytes_of_4(self, x: I) -> u32 {
+        self.bytes_of_8(x) as u32
     }
 
     #[inline(always)]
@@ -338,6 +336,10 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn lookup_lanes(self, table: I, lanes: I) -> I {
+        self.choose(lanes, table[0], table[1])
+    }
+    #[inline(always)]
     fn lookup(self, table: &[u32; 16], nibbles: I) -> I {
         let [low, high] = self.load_i(table);
         self.choose(nibbles, low, high)
@@ -351,18 +353,36 @@ impl Simd for Avx2 {
             _mm256_srli_epi32::<16>(_mm256_add_epi32(half, odd))
         };
         to_f16(x: __m256;) -> __m256i = _mm256_cvtepu16_epi32(
-            _mm256_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x));
+            _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x));
     }
 
     #[inline(always)]
     fn halves(self, low: I, high: I) -> I {
         // SAFETY: `self` says that the instructions exist.
         unsafe {
-            let (low, high) = (_mm256_packus_epi32(low[0], low[1]), _mm256_packus_epi32(high[0], high[1]));
+            let (low, high) =
+                (_mm256_packus_epi32(low[0], low[1]), _mm256_packus_epi32(high[0], high[1]));
             [_mm256_permute4x64_epi64::<0xd8>(low), _mm256_permute4x64_epi64::<0xd8>(high)]
         }
     }
 
+    #[inline(always)]
+    fn load_halves<H: Half>(self, x: &[H; 2 * LANES]) -> I {
+        // SAFETY: `self` says that the instructions exist; each half of 16 elements has 32 bytes.
+        unsafe {
+            let x = x.as_ptr().cast::<__m256i>();
+            [_mm256_loadu_si256(x), _mm256_loadu_si256(x.add(1))]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn write(self, x: I, to: *mut u8) {
+        // SAFETY: the caller gives 64 writable bytes.
+        unsafe {
+            _mm256_storeu_si256(to.cast(), x[0]);
+            _mm256_storeu_si256(to.add(32).cast(), x[1]);
+        }
+    }
     #[inline(always)]
     unsafe fn stream(self, x: I, to: *mut u8) {
         // SAFETY: the caller gives 64 writable bytes at a multiple of 64.

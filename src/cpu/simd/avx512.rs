@@ -1,17 +1,17 @@
-//! AVX-512 F, BW, DQ and VL: a vector is a register.
+//! AVX-512 F, BW, DQ, VL and VBMI: a vector is a register.
 #![allow(unsafe_code)]
 
-use super::{Kernel, LANES, Simd};
+use super::{Half, Kernel, LANES, Simd};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
 
-/// AVX-512 F, BW, DQ, VL and what comes before them. Made by [`run`] only.
+/// AVX-512 F, BW, DQ, VL, VBMI and what comes before them. Made by [`run`] only.
 #[derive(Clone, Copy)]
 pub(super) struct Avx512(());
 
 /// Runs a kernel on a processor that has the level.
 pub(super) fn run<K: Kernel>(kernel: K) -> K::Output {
-    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
     fn compiled<K: Kernel>(kernel: K) -> K::Output {
         kernel.run(Avx512(()))
     }
@@ -71,6 +71,25 @@ const fn parts<const UNITS: usize, const PARTS: usize>() -> I {
 const QWORDS: I = parts::<8, 2>();
 const DWORDS: I = parts::<16, 4>();
 
+/// The code of y = i / 8, ties to even.
+const E2M1_CODES: I = {
+    let mut pairs = [0; 32];
+    let mut i = 0;
+    while i < 64 {
+        // Above 0.25, at 0.75, above 1.25, at 1.75, above 2.5, at 3.5, above 5.
+        let code = (i > 2) as u16
+            + (i >= 6) as u16
+            + (i > 10) as u16
+            + (i >= 14) as u16
+            + (i > 20) as u16
+            + (i >= 28) as u16
+            + (i > 40) as u16;
+        pairs[i / 2] |= code << (i % 2 * 8);
+        i += 1;
+    }
+    words(pairs)
+};
+
 impl Simd for Avx512 {
     type F = F;
     type I = I;
@@ -86,7 +105,6 @@ impl Simd for Avx512 {
         load_u8(x: &[u8; LANES]) -> I = _mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast()));
         bytes_of_words(x: &[u32; LANES / 4]) -> I = _mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast()));
         halves_of_words(x: &[u32; LANES / 2]) -> I = _mm512_cvtepu16_epi32(_mm256_loadu_si256(x.as_ptr().cast()));
-        store(x: F, to: &mut [f32; LANES]) -> () = _mm512_storeu_ps(to.as_mut_ptr(), x);
         store_i(x: I, to: &mut [u32; LANES]) -> () = _mm512_storeu_si512(to.as_mut_ptr().cast(), x);
 
         splat(x: f32) -> F = _mm512_set1_ps(x);
@@ -137,6 +155,7 @@ impl Simd for Avx512 {
             _mm512_storeu_si512(to.as_mut_ptr().cast(), _mm512_permutexvar_epi64(QWORDS, x));
 
         maximum(x: I) -> i32 = _mm512_reduce_max_epi32(x);
+        lookup_lanes(table: I, lanes: I) -> I = _mm512_permutexvar_epi32(lanes, table);
         lookup(table: &[u32; 16], nibbles: I) -> I =
             _mm512_permutexvar_epi32(nibbles, _mm512_loadu_si512(table.as_ptr().cast()));
         to_f16(x: F) -> I =
@@ -204,10 +223,31 @@ impl Simd for Avx512 {
         // SAFETY: `self` says that the instructions exist; `to` has 64 bytes.
         unsafe {
             let pairs = _mm512_set1_epi16(0x1001);
-            let (low, high) = (_mm512_maddubs_epi16(x[0], pairs), _mm512_maddubs_epi16(x[1], pairs));
+            let (low, high) =
+                (_mm512_maddubs_epi16(x[0], pairs), _mm512_maddubs_epi16(x[1], pairs));
             let packed = _mm512_permutexvar_epi32(DWORDS, _mm512_packus_epi16(low, high));
             _mm512_storeu_si512(to.as_mut_ptr().cast(), packed);
         }
+    }
+
+    /// ⌊4y⌋ + ⌈4y⌉, which tells each tie from its neighbours.
+    #[inline(always)]
+    fn e2m1(self, y: F) -> I {
+        const DOWN: i32 = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
+        const UP: i32 = _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC;
+        // SAFETY: `self` says that the instructions exist.
+        unsafe {
+            // On 2^23, whose ulp is 1; its own bits twice are 0 in the lower half.
+            let (four, one) = (_mm512_set1_ps(4.0), _mm512_set1_ps(8_388_608.0));
+            let floor = _mm512_fmadd_round_ps::<DOWN>(y, four, one);
+            let ceil = _mm512_fmadd_round_ps::<UP>(y, four, one);
+            _mm512_add_epi32(_mm512_castps_si512(floor), _mm512_castps_si512(ceil))
+        }
+    }
+    #[inline(always)]
+    fn e2m1_codes(self, x: B) -> B {
+        // SAFETY: `self` says that the instructions exist.
+        unsafe { _mm512_permutexvar_epi8(x, E2M1_CODES) }
     }
 
     #[inline(always)]
@@ -257,20 +297,19 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    fn bytes_of_8(self, x: I) -> [u8; 8] {
+    fn bytes_of_8(self, x: I) -> u64 {
         // SAFETY: `self` says that the instructions exist.
-        let bytes = unsafe {
+        unsafe {
             let bytes = _mm512_cvtepi32_epi8(x);
             // Blocks 0 to 3 lie in lanes 0 to 3, the others in lanes 8 to 11.
-            _mm_cvtsi128_si64(_mm_shuffle_epi32::<0x08>(bytes))
-        };
-        bytes.to_le_bytes()
+            _mm_cvtsi128_si64(_mm_shuffle_epi32::<0x08>(bytes)) as u64
+        }
     }
 
     #[inline(always)]
-    fn bytes_of_4(self, x: I) -> [u8; 4] {
+    fn bytes_of_4(self, x: I) -> u32 {
         // SAFETY: `self` says that the instructions exist.
-        unsafe { _mm_cvtsi128_si32(_mm512_cvtepi32_epi8(x)) }.to_le_bytes()
+        unsafe { _mm_cvtsi128_si32(_mm512_cvtepi32_epi8(x)) as u32 }
     }
 
     #[inline(always)]
@@ -301,6 +340,17 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn load_halves<H: Half>(self, x: &[H; 2 * LANES]) -> I {
+        // SAFETY: `self` says that the instruction exists; 32 halves are 64 bytes.
+        unsafe { _mm512_loadu_si512(x.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn write(self, x: I, to: *mut u8) {
+        // SAFETY: the caller gives 64 writable bytes.
+        unsafe { _mm512_storeu_si512(to.cast(), x) }
+    }
+    #[inline(always)]
     unsafe fn stream(self, x: I, to: *mut u8) {
         // SAFETY: the caller gives 64 writable bytes at a multiple of 64.
         unsafe { _mm512_stream_si512(to.cast(), x) }
@@ -318,7 +368,8 @@ impl Simd for Avx512 {
             }
             for i in 0..4 {
                 for j in 0..2 {
-                    let (p, q) = (_mm512_castps_pd(a[4 * i + j]), _mm512_castps_pd(a[4 * i + j + 2]));
+                    let (p, q) =
+                        (_mm512_castps_pd(a[4 * i + j]), _mm512_castps_pd(a[4 * i + j + 2]));
                     b[4 * i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(p, q));
                     b[4 * i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(p, q));
                 }

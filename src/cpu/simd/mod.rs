@@ -37,6 +37,29 @@ pub(super) fn dispatch<K: Kernel>(level: Level, kernel: K) -> K::Output {
     }
 }
 
+/// A float of 16 bits.
+///
+/// # Safety
+/// It is a `u16` in memory.
+#[allow(unsafe_code)]
+pub(super) unsafe trait Half: Copy {
+    fn half_bits(self) -> u16;
+}
+// SAFETY: half's types are transparent over u16.
+#[allow(unsafe_code)]
+unsafe impl Half for bf16 {
+    fn half_bits(self) -> u16 {
+        self.to_bits()
+    }
+}
+// SAFETY: half's types are transparent over u16.
+#[allow(unsafe_code)]
+unsafe impl Half for f16 {
+    fn half_bits(self) -> u16 {
+        self.to_bits()
+    }
+}
+
 /// The instructions of a level. A value exists only where the processor has them.
 pub(super) trait Simd: Copy + Send + Sync {
     /// 16 f32.
@@ -58,7 +81,6 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn bytes_of_words(self, x: &[u32; LANES / 4]) -> Self::I;
     /// Their halves.
     fn halves_of_words(self, x: &[u32; LANES / 2]) -> Self::I;
-    fn store(self, x: Self::F, to: &mut [f32; LANES]);
     fn store_i(self, x: Self::I, to: &mut [u32; LANES]);
     /// Asks for the line of memory at `x`, which need not exist.
     fn prefetch<T>(self, x: *const T);
@@ -131,6 +153,12 @@ pub(super) trait Simd: Copy + Send + Sync {
     /// Two codes a byte, the first low.
     fn store_nibbles(self, x: [Self::B; 2], to: &mut [u8; 64]);
 
+    // E2M1.
+    /// What [`e2m1_codes`](Self::e2m1_codes) makes the code of y out of, 0 to 8, ties to even; what
+    /// [`strip`](Self::strip) leaves is ignored.
+    fn e2m1(self, y: Self::F) -> Self::I;
+    fn e2m1_codes(self, x: Self::B) -> Self::B;
+
     // Blocks. A vector can hold a lane for each of eight blocks, or of four.
     /// Of eight vectors the largest signed lane of each.
     fn maxima_of_8(self, x: [Self::I; 8]) -> Self::I;
@@ -140,16 +168,18 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn spread_8(self, x: Self::F) -> [Self::F; 8];
     /// Of four.
     fn spread_4(self, x: Self::F) -> [Self::F; 4];
-    /// The lane of each of eight blocks as a byte.
-    fn bytes_of_8(self, x: Self::I) -> [u8; 8];
+    /// The lane of each of eight blocks as a byte, the first lowest.
+    fn bytes_of_8(self, x: Self::I) -> u64;
     /// Of four.
-    fn bytes_of_4(self, x: Self::I) -> [u8; 4];
+    fn bytes_of_4(self, x: Self::I) -> u32;
     /// The largest signed lane.
     fn maximum(self, x: Self::I) -> i32;
 
     // Decoding.
     /// The nibbles of 64 bytes, the low one first; bits above the fourth are not told.
     fn nibbles(self, x: &[u8; 64]) -> [Self::I; 8];
+    /// Lanes of a vector by the low four bits of others.
+    fn lookup_lanes(self, table: Self::I, lanes: Self::I) -> Self::I;
     /// Entries of a table by nibbles.
     fn lookup(self, table: &[u32; 16], nibbles: Self::I) -> Self::I;
     /// f32 to the bits of bf16 or f16, nearest, ties to even; no NaN.
@@ -158,9 +188,17 @@ pub(super) trait Simd: Copy + Send + Sync {
     /// The low halves of two vectors, below 2^16 each, as 32 u16.
     fn halves(self, low: Self::I, high: Self::I) -> Self::I;
 
-    // Signed 16-bit lanes, 32 of them.
+    // 16-bit lanes, 32 of them.
+    fn load_halves<H: Half>(self, x: &[H; 2 * LANES]) -> Self::I;
+    /// Of signed ones.
     fn max_i16(self, a: Self::I, b: Self::I) -> Self::I;
 
+    /// Writes a line.
+    ///
+    /// # Safety
+    /// `to` points to 64 writable bytes.
+    #[allow(unsafe_code)]
+    unsafe fn write(self, x: Self::I, to: *mut u8);
     /// Writes a line past the cache.
     ///
     /// # Safety
@@ -173,4 +211,17 @@ pub(super) trait Simd: Copy + Send + Sync {
 
     /// Rows to columns: lane j of vector i becomes lane i of vector j.
     fn transpose(self, x: [Self::F; LANES]) -> [Self::F; LANES];
+}
+
+/// [`Simd::e2m1`] where no instruction helps: the code before rounding is min(2y, y + 2, y/2 + 4, 7), and
+/// rounding keeps the order, so that the least of the rounded lines is the code. They stand on 2^23, whose ulp
+/// is 1.
+#[inline(always)]
+pub(super) fn e2m1_by_lines<S: Simd>(simd: S, y: S::F) -> S::I {
+    const ONE: f32 = 8_388_608.0;
+    let steep = simd.mul_add_exact(y, simd.splat(2.0), simd.splat(ONE));
+    let even = simd.add(y, simd.splat(ONE + 2.0));
+    let flat = simd.mul_add_exact(y, simd.splat(0.5), simd.splat(ONE + 4.0));
+    let code = simd.min(simd.min(steep, even), simd.min(flat, simd.splat(ONE + 7.0)));
+    simd.strip(simd.bits(code), ONE.to_bits())
 }

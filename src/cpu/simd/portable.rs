@@ -1,6 +1,6 @@
 //! Arrays, for the compiler to make vectors of.
 
-use super::{Kernel, LANES, Simd};
+use super::{Half, Kernel, LANES, Simd, e2m1_by_lines};
 use core::array::from_fn;
 use half::{bf16, f16};
 
@@ -72,10 +72,6 @@ impl Simd for Portable {
     #[inline(always)]
     fn halves_of_words(self, x: &[u32; LANES / 2]) -> I {
         from_fn(|i| (x[i / 2] >> (i % 2 * 16) & 0xffff) as i32)
-    }
-    #[inline(always)]
-    fn store(self, x: F, to: &mut [f32; LANES]) {
-        *to = x;
     }
     #[inline(always)]
     fn store_i(self, x: I, to: &mut [u32; LANES]) {
@@ -276,6 +272,15 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn e2m1(self, y: F) -> I {
+        e2m1_by_lines(self, y)
+    }
+    #[inline(always)]
+    fn e2m1_codes(self, x: B) -> B {
+        x
+    }
+
+    #[inline(always)]
     fn maxima_of_8(self, x: [I; 8]) -> I {
         from_fn(|i| self.maximum(x[i % 8]))
     }
@@ -292,12 +297,12 @@ impl Simd for Portable {
         from_fn(|i| [x[i]; LANES])
     }
     #[inline(always)]
-    fn bytes_of_8(self, x: I) -> [u8; 8] {
-        from_fn(|i| x[i] as u8)
+    fn bytes_of_8(self, x: I) -> u64 {
+        u64::from_le_bytes(from_fn(|i| x[i] as u8))
     }
     #[inline(always)]
-    fn bytes_of_4(self, x: I) -> [u8; 4] {
-        from_fn(|i| x[i] as u8)
+    fn bytes_of_4(self, x: I) -> u32 {
+        u32::from_le_bytes(from_fn(|i| x[i] as u8))
     }
     #[inline(always)]
     fn maximum(self, x: I) -> i32 {
@@ -307,6 +312,10 @@ impl Simd for Portable {
     #[inline(always)]
     fn nibbles(self, x: &[u8; 64]) -> [I; 8] {
         from_fn(|i| from_fn(|j| i32::from(x[8 * i + j / 2] >> (j % 2 * 4))))
+    }
+    #[inline(always)]
+    fn lookup_lanes(self, table: I, lanes: I) -> I {
+        each(lanes, |lane| table[lane as usize & 15])
     }
     #[inline(always)]
     fn lookup(self, table: &[u32; 16], nibbles: I) -> I {
@@ -327,10 +336,17 @@ impl Simd for Portable {
     fn halves(self, low: I, high: I) -> I {
         from_fn(|i| {
             let from = if i < 8 { low } else { high };
-            from[i % 8 * 2] | from[i % 8 * 2 + 1] << 16
+            let [a, b] = (from[i % 8 * 2] as u16).to_ne_bytes();
+            let [c, d] = (from[i % 8 * 2 + 1] as u16).to_ne_bytes();
+            // As they lie in memory.
+            i32::from_ne_bytes([a, b, c, d])
         })
     }
 
+    #[inline(always)]
+    fn load_halves<H: Half>(self, x: &[H; 2 * LANES]) -> I {
+        from_fn(|i| i32::from(x[2 * i].half_bits()) | i32::from(x[2 * i + 1].half_bits()) << 16)
+    }
     #[inline(always)]
     fn max_i16(self, a: I, b: I) -> I {
         both(a, b, |a, b| {
@@ -342,9 +358,16 @@ impl Simd for Portable {
 
     #[inline(always)]
     #[allow(unsafe_code)]
+    unsafe fn write(self, x: I, to: *mut u8) {
+        let bytes: [[u8; 4]; LANES] = each(x, i32::to_ne_bytes);
+        // SAFETY: the caller gives 64 writable bytes.
+        unsafe { to.cast::<[[u8; 4]; LANES]>().write_unaligned(bytes) }
+    }
+    #[inline(always)]
+    #[allow(unsafe_code)]
     unsafe fn stream(self, x: I, to: *mut u8) {
-        // SAFETY: the caller gives 64 writable bytes at a multiple of 64.
-        unsafe { to.cast::<I>().write(x) }
+        // SAFETY: the caller gives 64 writable bytes.
+        unsafe { self.write(x, to) }
     }
     #[inline(always)]
     fn fence(self) {}

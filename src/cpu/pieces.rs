@@ -1,0 +1,76 @@
+//! How rows are cut into pieces of work.
+
+use crate::error::Result;
+use crate::format::Format;
+use crate::layout::{Packing, Raw};
+
+/// Elements that a thread takes at a time.
+const PIECE: usize = 1 << 17;
+
+/// How far ahead of the group at hand memory is asked for.
+pub(super) const PREFETCH_BYTES: usize = 4096;
+
+/// Sizes of a slice of elements, of codes and of scales that belong together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Sizes {
+    pub elements: usize,
+    pub codes: usize,
+    pub scales: usize,
+}
+
+impl Sizes {
+    /// Those of a row of k elements.
+    pub(super) fn of_row(format: Format, k: usize) -> Result<Self> {
+        let codes = Raw::row_bytes(k, format.element().bits(), format.block())?;
+        Ok(Self { elements: k, codes, scales: format.scales_per_row(k) })
+    }
+
+    /// Those of several.
+    pub(super) fn times(self, rows: usize) -> Self {
+        Self {
+            elements: rows * self.elements,
+            codes: rows * self.codes,
+            scales: rows * self.scales,
+        }
+    }
+}
+
+/// Several rows at once, then parts of them: either holds the other's whole.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Cut {
+    pub rows: usize,
+    pub several: Sizes,
+    pub part: Sizes,
+}
+
+impl Cut {
+    /// For rows of k elements, more than 0. Parts of rows are multiples of `unit`, which is whole blocks and
+    /// bytes.
+    pub(super) fn new(format: Format, k: usize, unit: usize) -> Result<Self> {
+        let rows = (PIECE / k).max(1);
+        let several = Sizes::of_row(format, k)?.times(rows);
+        let part = match k > PIECE {
+            true => Sizes::of_row(format, (PIECE / unit).max(1) * unit)?,
+            false => several,
+        };
+        Ok(Self { rows, several, part })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_rows_go_together_and_long_ones_are_cut() {
+        let sizes = |elements, codes, scales| Sizes { elements, codes, scales };
+        let cut = Cut::new(Format::MXFP4, 33, 128).unwrap();
+        assert_eq!((cut.rows, cut.several), (3971, sizes(131_043, 67_507, 7942)));
+        assert_eq!(cut.part, cut.several);
+        let cut = Cut::new(Format::NVFP4, 1 << 20, 128).unwrap();
+        assert_eq!((cut.rows, cut.several), (1, sizes(1 << 20, 1 << 19, 1 << 16)));
+        assert_eq!(cut.part, sizes(1 << 17, 1 << 16, 1 << 13));
+        let odd = "e2m1x15:e8m0".parse().unwrap();
+        assert_eq!(Cut::new(odd, 1 << 20, 120).unwrap().part, sizes(131_040, 65_520, 8736));
+    }
+}

@@ -1,0 +1,196 @@
+//! Four over six: 16 blocks at once, a lane each, so that sums go in the order of the elements.
+
+use super::Level;
+use super::encode::Input;
+use super::pieces::Sizes;
+use super::plan::{Plan, SearchSteps};
+use super::quantize::{Piece, prefetch, specified};
+use super::scale::{Chooser, NV};
+use super::simd::{GROUP, Kernel, LANES, Simd, dispatch, e2m1_by_lines};
+use crate::Real;
+use crate::error::Result;
+use crate::reference::Job;
+
+/// Elements of the blocks of a vector.
+const SQUARE: usize = LANES * LANES;
+
+/// What a code's value has of that of 1, and of that of 1.5: the rounding of a product is the same for
+/// elements that differ by a power of two.
+const OF_ONE: [u32; 16] = values([0.0, 0.5, 1.0, 0.0, 2.0, 0.0, 4.0, 0.0]);
+const OF_ONE_AND_A_HALF: [u32; 16] = values([0.0, 0.0, 0.0, 1.0, 0.0, 2.0, 0.0, 4.0]);
+const fn values(of_codes: [f32; 8]) -> [u32; 16] {
+    let mut table = [0; 16];
+    let mut i = 0;
+    while i < 8 {
+        table[i] = of_codes[i].to_bits();
+        i += 1;
+    }
+    table
+}
+
+/// The piece, by the plan's search.
+pub(super) fn run<T: Real + Input>(
+    level: Level,
+    plan: &Plan,
+    search: SearchSteps,
+    job: &Job,
+    piece: Piece<'_, T>,
+) -> Result<()> {
+    match search.squares {
+        true => dispatch(level, Squares::<T, true> { plan, search, job, piece }),
+        false => dispatch(level, Squares::<T, false> { plan, search, job, piece }),
+    }
+}
+
+/// A piece; the error is Σ d² or Σ |d|.
+struct Squares<'a, T, const SQUARED: bool> {
+    plan: &'a Plan,
+    search: SearchSteps,
+    job: &'a Job,
+    piece: Piece<'a, T>,
+}
+
+impl<T: Real + Input, const SQUARED: bool> Kernel for Squares<'_, T, SQUARED> {
+    type Output = Result<()>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Result<()> {
+        let chooser = Chooser::<S, NV>::new(simd, self.plan);
+        let Piece { x, codes, scales, row, column, k } = self.piece;
+        let row_sizes = Sizes::of_row(self.job.profile.format(), k)?;
+        let rows = x
+            .chunks(k)
+            .zip(codes.chunks_mut(row_sizes.codes))
+            .zip(scales.chunks_mut(row_sizes.scales));
+        for (i, ((x, codes), scales)) in rows.enumerate() {
+            let squares =
+                x.chunks(SQUARE).zip(codes.chunks_mut(SQUARE / 2)).zip(scales.chunks_mut(LANES));
+            for (j, ((x, codes), scales)) in squares.enumerate() {
+                let mut all = [T::default(); SQUARE];
+                let x_all = match <&[T; SQUARE]>::try_from(x) {
+                    Ok(x) => x,
+                    Err(_) => {
+                        all[..x.len()].copy_from_slice(x);
+                        &all
+                    }
+                };
+                let (halves, _) = x_all.as_chunks::<GROUP>();
+                prefetch(simd, &halves[0]);
+                prefetch(simd, &halves[1]);
+                match square::<S, T, SQUARED>(simd, &chooser, self.search, x_all) {
+                    Some(square) => square.store(simd, codes, scales),
+                    None => {
+                        let (row, column, k) = (row + i, column + j * SQUARE, x.len());
+                        specified(self.job, Piece { x, codes, scales, row, column, k })?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Scale codes and the eight bytes of codes of 16 blocks.
+#[derive(Clone, Copy)]
+struct Square<S: Simd> {
+    scale: S::I,
+    low: S::I,
+    high: S::I,
+}
+
+impl<S: Simd> Square<S> {
+    /// Writes as many as there are.
+    #[inline(always)]
+    fn store(&self, simd: S, codes: &mut [u8], scales: &mut [u8]) {
+        let [mut scale, mut low, mut high] = [[0; LANES]; 3];
+        simd.store_i(self.scale, &mut scale);
+        simd.store_i(self.low, &mut low);
+        simd.store_i(self.high, &mut high);
+        for (to, scale) in scales.iter_mut().zip(scale) {
+            *to = scale as u8;
+        }
+        for (i, to) in codes.chunks_mut(8).enumerate() {
+            let bytes = (u64::from(low[i]) | u64::from(high[i]) << 32).to_le_bytes();
+            to.copy_from_slice(&bytes[..to.len()]);
+        }
+    }
+}
+
+/// 16 blocks; `None` where one is not ordinary.
+#[inline(always)]
+fn square<S: Simd, T: Input, const SQUARED: bool>(
+    simd: S,
+    chooser: &Chooser<'_, S, NV>,
+    search: SearchSteps,
+    x: &[T; SQUARE],
+) -> Option<Square<S>> {
+    let (blocks, _) = x.as_chunks::<LANES>();
+    let mut rows = [simd.splat(0.0); LANES];
+    for i in 0..LANES {
+        rows[i] = T::load(simd, &blocks[i]);
+    }
+    let x = simd.transpose(rows);
+    let magnitude = simd.splat_i(0x7fff_ffff);
+    let mut amax = simd.splat_i(0);
+    for x in x {
+        amax = simd.max_i(amax, simd.and(simd.bits(x), magnitude));
+    }
+    let (six, six_error) = candidate::<S, SQUARED>(simd, chooser, search, &x, amax, 1.0)?;
+    let (four, four_error) = candidate::<S, SQUARED>(simd, chooser, search, &x, amax, 1.5)?;
+    let better = simd.lt(four_error, six_error);
+    Some(Square {
+        scale: simd.select(better, four.scale, six.scale),
+        low: simd.select(better, four.low, six.low),
+        high: simd.select(better, four.high, six.high),
+    })
+}
+
+/// The blocks under the scale whose quotient is multiplied by `stretch`, and what it leaves of them.
+#[inline(always)]
+fn candidate<S: Simd, const SQUARED: bool>(
+    simd: S,
+    chooser: &Chooser<'_, S, NV>,
+    search: SearchSteps,
+    x: &[S::F; LANES],
+    amax: S::I,
+    stretch: f32,
+) -> Option<(Square<S>, S::F)> {
+    let (scale_code, scale, factor) = chooser.float(amax, stretch)?;
+    // fl(fl(fl(q · s) · g) / T) of 1 and of 1.5.
+    let (stored, target) = (simd.splat(search.stored), simd.splat(search.target));
+    let one = simd.div(simd.mul(scale, stored), target);
+    let more = simd.mul(simd.mul(scale, simd.splat(1.5)), stored);
+    let more = simd.div(more, target);
+    // Neither end of f32's range, where a power of two more or less would round. A scale of 0 is exact.
+    let zero = simd.eq(scale, simd.splat(0.0));
+    let (low, high) = (simd.splat(f32::from_bits(32 << 23)), simd.splat(f32::from_bits(222 << 23)));
+    let checked = simd.float(simd.select(zero, simd.bits(high), simd.bits(one)));
+    let (small, large) = (simd.lt(checked, low), simd.lt(high, more));
+    if simd.any(small, large) {
+        return None;
+    }
+    let (of_one, of_more) = (simd.load_i(&OF_ONE), simd.load_i(&OF_ONE_AND_A_HALF));
+    let magnitude = simd.splat_i(0x7fff_ffff);
+    let mut error = simd.splat(0.0);
+    let mut codes = [simd.splat_i(0); 2];
+    for i in 0..LANES {
+        let y = simd.mul(x[i], factor);
+        let code = e2m1_by_lines(simd, simd.float(simd.and(simd.bits(y), magnitude)));
+        let code = simd.and(code, simd.splat_i(7));
+        let of_one = simd.float(simd.lookup_lanes(of_one, code));
+        let of_more = simd.float(simd.lookup_lanes(of_more, code));
+        let decoded = simd.mul_add_exact(one, of_one, simd.mul(more, of_more));
+        // Both have the sign of x.
+        let difference = simd.sub(decoded, simd.float(simd.and(simd.bits(x[i]), magnitude)));
+        let term = match SQUARED {
+            true => simd.mul(difference, difference),
+            false => simd.float(simd.and(simd.bits(difference), magnitude)),
+        };
+        error = simd.add(error, term);
+        let signed = if search.keeps_zero_sign { x[i] } else { simd.add(y, simd.splat(0.0)) };
+        let sign = simd.and(simd.shr::<28>(simd.bits(signed)), simd.splat_i(8));
+        let shifted = simd.shl_by(simd.or(code, sign), 4 * (i as u32 % 8));
+        codes[i / 8] = simd.or(codes[i / 8], shifted);
+    }
+    Some((Square { scale: scale_code, low: codes[0], high: codes[1] }, error))
+}
