@@ -40,18 +40,19 @@ struct DequantizeBlocksArguments {
     uint32_t scale_max;   // the largest code that is a number
     uint32_t scale_shift; // to the place of an f32's exponent and mantissa
     float scale_unit;     // what that place is to be multiplied by
-    uint32_t reserved;
+    uint32_t two_to_23;   // as an f32: a constant would take the place of a selector's
 };
 static_assert(sizeof(DequantizeBlocksArguments) == 88, "src/cuda/fast.rs has the same struct");
 
 // From 2^-60 to 2^60: quotients are normal, and residues of divisions too.
 __device__ inline bool moderate(float x) { return magnitude_bits(x) - 0x21800000u < 0x3c000000u; }
 
-__device__ inline float scale_of(DequantizeBlocksArguments const& a, uint32_t code) {
-    if (a.e8m0) {
-        uint32_t bits = code == 0 ? 0x00400000u : code << 23;
-        return float_of(code == 255 ? kCanonicalNan : bits);
-    }
+__device__ inline float e8m0_of(uint32_t code) {
+    uint32_t bits = code << 23;
+    bits = bits < 0x00400000u ? 0x00400000u : bits;
+    return float_of(code == 255 ? kCanonicalNan : bits);
+}
+__device__ inline float float_scale_of(DequantizeBlocksArguments const& a, uint32_t code) {
     uint32_t magnitude = code & ~a.scale_sign;
     float value = float_of(magnitude << a.scale_shift) * a.scale_unit;
     if (magnitude > a.scale_max) value = float_of(kCanonicalNan);
@@ -75,14 +76,16 @@ __device__ inline void halves(uint32_t both, float& first, float& second) {
 template <int MantissaBits, int Bias, int Sign, int Bits>
 struct FloatDecoder {
     static constexpr uint32_t kBits = Bits;
-    static __device__ inline void values(uint32_t word, float, float* q) {
+    static constexpr bool kInteger = false;
+    static __device__ inline void values(uint32_t word, uint32_t, float* q) {
 #pragma unroll
         for (int i = 0; i < 32 / Bits; ++i) q[i] = float_at<MantissaBits, Bias, Sign>(word, i * Bits);
     }
 };
 struct SoftwareE4M3 {
     static constexpr uint32_t kBits = 8;
-    static __device__ inline void values(uint32_t word, float, float* q) {
+    static constexpr bool kInteger = false;
+    static __device__ inline void values(uint32_t word, uint32_t, float* q) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             bool nan = (word >> (8 * i) & 0x7f) == 0x7f;
@@ -92,7 +95,8 @@ struct SoftwareE4M3 {
 };
 struct SoftwareE5M2 {  // the upper half of an f16
     static constexpr uint32_t kBits = 8;
-    static __device__ inline void values(uint32_t word, float, float* q) {
+    static constexpr bool kInteger = false;
+    static __device__ inline void values(uint32_t word, uint32_t, float* q) {
         halves(permute(word, 0, 0x1404), q[0], q[1]);
         halves(permute(word, 0, 0x3424), q[2], q[3]);
     }
@@ -100,7 +104,8 @@ struct SoftwareE5M2 {  // the upper half of an f16
 #define BLOCKSCALE_HARDWARE_DECODER(name, pair)                             \
     struct name {                                                           \
         static constexpr uint32_t kBits = 8;                                \
-        static __device__ inline void values(uint32_t word, float, float* q) { \
+        static constexpr bool kInteger = false;                             \
+        static __device__ inline void values(uint32_t word, uint32_t, float* q) { \
             halves(from_##pair(word), q[0], q[1]);                          \
             halves(from_##pair(word >> 16), q[2], q[3]);                    \
         }                                                                   \
@@ -117,7 +122,8 @@ BLOCKSCALE_HARDWARE_DECODER(DecodeE2M3, e2m3x2)
 BLOCKSCALE_HARDWARE_DECODER(DecodeE3M2, e3m2x2)
 struct DecodeE2M1 {
     static constexpr uint32_t kBits = 4;
-    static __device__ inline void values(uint32_t word, float, float* q) {
+    static constexpr bool kInteger = false;
+    static __device__ inline void values(uint32_t word, uint32_t, float* q) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) halves(from_e2m1x2(word >> (8 * i)), q[2 * i], q[2 * i + 1]);
     }
@@ -131,18 +137,20 @@ using DecodeE2M1 = FloatDecoder<1, 1, 3, 4>;
 template <int Bits>
 struct DecodeInt {
     static constexpr uint32_t kBits = Bits == 4 ? 4 : 8;
-    // With its sign bit turned over, a code is its value plus 2^(Bits - 1): the low bits of an f32
-    // from 2^23 on.
-    static __device__ inline void values(uint32_t word, float unit, float* q) {
+    static constexpr bool kInteger = true;
+    // In steps. With its sign bit turned over, a code is its value plus 2^(Bits - 1): the low bits of
+    // an f32 from 2^23 on.
+    static __device__ inline void values(uint32_t word, uint32_t two_to_23, float* q) {
         constexpr uint32_t kSign = 1u << (Bits - 1), kEach = Bits == 4 ? 0x11111111u : 0x01010101u;
         word = (word & (2 * kSign - 1) * kEach) ^ kSign * kEach;
         uint32_t low = word & 0x0f0f0f0fu, high = word >> 4 & 0x0f0f0f0fu;
+        float above[32 / kBits];
 #pragma unroll
         for (int i = 0; i < int(32 / kBits); ++i) {
             uint32_t from = Bits != 4 ? word : i % 2 ? high : low;
-            uint32_t bits = permute(from, 0x4b000000u, 0x7440 + (Bits != 4 ? i : i / 2));
-            q[i] = (float_of(bits) - float(8388608 + kSign)) * unit;
+            above[i] = float_of(permute(from, two_to_23, 0x7440 + (Bits != 4 ? i : i / 2)));
         }
+        add<32 / kBits>(above, -float(8388608 + kSign), q);
     }
 };
 
@@ -162,56 +170,92 @@ struct Codes {
     }
 };
 
-template <typename T, typename Element, bool AmaxLast>
-__device__ inline void dequantize_blocks(DequantizeBlocksArguments const& a) {
+// The products of `q` by the factors of a block.
+template <int N, typename Element, bool AmaxLast>
+__device__ inline void scale_values(DequantizeBlocksArguments const& a, float s, float stored, float* q) {
+    if constexpr (AmaxLast) {
+        s *= a.unit;
+        if (moderate(s * stored)) {
+            // `divided` with other signs, so that -0 / T is -0:
+            //   n = -(q s g),  first = fl(n (-1 / T)),  y = fl(first - fl(first T + n) / T)
+            float n[N], first[N], rest[N];
+            multiply<N>(q, s, n);
+            multiply<N>(n, -stored, n);
+            multiply<N>(n, -a.inverse, first);
+            fused<N>(first, a.target, n, rest);
+            fused<N>(rest, -a.inverse, first, q);
+        } else {
+#pragma unroll
+            for (int j = 0; j < N; ++j) q[j] = q[j] * s * stored / a.target;
+        }
+    } else {
+        float factor = s;
+        if (a.form == Form::Scale) {
+            factor = s * a.unit;  // exact
+        } else {
+            // A factor of 1 changes nothing.
+            float second_factor = a.form == Form::Folded ? a.inverse : 1.0f;
+            factor = a.form == Form::Quotient ? s / stored : s * stored * second_factor;
+            if (Element::kInteger) multiply<N>(q, a.unit, q);
+        }
+        // An integer has no -0 to be kept or dropped.
+        if (!Element::kInteger && a.plus_zero) add<N>(q, 0.0f, q);
+        multiply<N>(q, factor, q);
+    }
+}
+
+// kInFlight vectors of a thread; `kWhole` where all of them are there.
+template <typename T, typename Element, bool AmaxLast, bool kWhole>
+__device__ inline void dequantize_vectors(DequantizeBlocksArguments const& a, float stored, uint64_t first) {
     constexpr uint32_t kValues = 16 / sizeof(T), kBytes = kValues * Element::kBits / 8;
     constexpr uint32_t kPerWord = 32 / Element::kBits;
-    float stored = a.tensor_scale ? *a.tensor_scale : 1.0f;
-    // Factors of 1 change nothing.
-    float first_factor = a.form == Form::Scale ? 1.0f : stored;
-    float second_factor = a.form == Form::Folded ? a.inverse : 1.0f;
-    uint64_t stride = uint64_t(gridDim.x) * (kThreads * kInFlight);
-    for (uint64_t first = uint64_t(blockIdx.x) * (kThreads * kInFlight) + threadIdx.x; first < a.vectors;
-         first += stride) {
-        Codes<kBytes> codes[kInFlight];
-        uint32_t scales[kInFlight];
+    Codes<kBytes> codes[kInFlight];
+    uint32_t scale_codes[kInFlight];
+    // kThreads vectors are whole blocks.
+    uint8_t const* scales_from = a.scales + (first >> a.block_shift);
+    uint32_t scales_apart = kThreads >> a.block_shift;
 #pragma unroll
-        for (uint32_t i = 0; i < kInFlight; ++i) {
-            uint64_t vector = first + i * kThreads;
-            scales[i] = 0;
-            if (vector < a.vectors) {
-                codes[i].load(a.codes, vector);
-                scales[i] = __ldg(a.scales + (vector >> a.block_shift));
-            }
+    for (uint32_t i = 0; i < kInFlight; ++i) {
+        uint64_t vector = first + i * kThreads;
+        scale_codes[i] = 0;
+        if (kWhole || vector < a.vectors) {
+            codes[i].load(a.codes, vector);
+            scale_codes[i] = __ldg(scales_from + i * scales_apart);
         }
+    }
+    float s[kInFlight];
+    if (a.e8m0) {
 #pragma unroll
-        for (uint32_t i = 0; i < kInFlight; ++i) {
-            uint64_t vector = first + i * kThreads;
-            // A word may hold more codes than a vector takes.
-            float s = scale_of(a, scales[i]), y[kValues < kPerWord ? kPerWord : kValues];
+        for (uint32_t i = 0; i < kInFlight; ++i) s[i] = e8m0_of(scale_codes[i]);
+    } else {
 #pragma unroll
-            for (uint32_t j = 0; j < kValues; j += kPerWord) {
-                Element::values(codes[i].words[j / kPerWord], a.unit, y + j);
-            }
-            if (a.plus_zero) {
+        for (uint32_t i = 0; i < kInFlight; ++i) s[i] = float_scale_of(a, scale_codes[i]);
+    }
 #pragma unroll
-                for (uint32_t j = 0; j < kValues; ++j) y[j] = y[j] + 0.0f;
-            }
-            if (AmaxLast && moderate(s * stored)) {
+    for (uint32_t i = 0; i < kInFlight; ++i) {
+        uint64_t vector = first + i * kThreads;
+        // A word may hold more codes than a vector takes.
+        float y[kValues < kPerWord ? kPerWord : kValues];
 #pragma unroll
-                for (uint32_t j = 0; j < kValues; ++j) {
-                    float product = y[j] * s * stored;
-                    y[j] = copysignf(divided(product, a.target, a.inverse), product);  // -0 / T is -0
-                }
-            } else if (AmaxLast) {
-#pragma unroll
-                for (uint32_t j = 0; j < kValues; ++j) y[j] = y[j] * s * stored / a.target;
-            } else {
-                float factor = a.form == Form::Quotient ? s / stored : s * first_factor * second_factor;
-#pragma unroll
-                for (uint32_t j = 0; j < kValues; ++j) y[j] = y[j] * factor;
-            }
-            if (vector < a.vectors) static_cast<uint4*>(a.y)[vector] = narrow_vector(static_cast<T const*>(nullptr), y);
+        for (uint32_t j = 0; j < kValues; j += kPerWord) {
+            Element::values(codes[i].words[j / kPerWord], a.two_to_23, y + j);
+        }
+        scale_values<kValues, Element, AmaxLast>(a, s[i], stored, y);
+        if (kWhole || vector < a.vectors) {
+            static_cast<uint4*>(a.y)[vector] = narrow_vector(static_cast<T const*>(nullptr), y);
+        }
+    }
+}
+
+template <typename T, typename Element, bool AmaxLast>
+__device__ inline void dequantize_blocks(DequantizeBlocksArguments const& a) {
+    constexpr uint32_t kStep = kThreads * kInFlight;
+    float stored = a.tensor_scale ? *a.tensor_scale : 1.0f;
+    for (uint64_t begin = uint64_t(blockIdx.x) * kStep; begin < a.vectors; begin += uint64_t(gridDim.x) * kStep) {
+        if (begin + kStep <= a.vectors) {
+            dequantize_vectors<T, Element, AmaxLast, true>(a, stored, begin + threadIdx.x);
+        } else {
+            dequantize_vectors<T, Element, AmaxLast, false>(a, stored, begin + threadIdx.x);
         }
     }
 }

@@ -52,16 +52,58 @@ __device__ inline void carry_up(float half, float (&y)[8]) {
     }
 }
 
+// The code of a block's scale, kNanCode where it is not an ordinary one, and the codes of elements.
+template <typename T, typename Element, uint32_t kBlock, Drawn kDrawn, typename Scale, uint32_t kVectors>
+__device__ inline uint32_t encode_block(QuantizeBlocksArguments const& a, Scale const& rule,
+                                        uint4 const (&run)[kVectors], uint32_t row, uint32_t group, uint32_t* words) {
+    constexpr uint32_t kPerVector = 16 / sizeof(T), kDrawWords = kDrawn == Drawn::Halves ? 8 : 4;
+    constexpr int kUnitExponent = Element::template kUnitExponent<kDrawn>;
+    // The unit is a power of two: fl(x factor) unit = fl(x factor unit), but for what is far below
+    // every step.
+    T const* type = nullptr;
+    float factor;
+    uint32_t code = rule.template choose<kUnitExponent>(amax_of(type, run), factor);
+#pragma unroll
+    for (uint32_t i = 0; i < kBlock / 16; ++i) {
+        uint32_t draws[kDrawWords] = {};
+        if constexpr (kDrawn != Drawn::No) draw16<kDrawn == Drawn::Halves>(a.draws, row, group + i, draws);
+#pragma unroll
+        for (uint32_t half = 0; half < 2; ++half) {
+            float x[8], y[8];
+            widen8(type, run + (2 * i + half) * 8 / kPerVector, x);
+            multiply<8>(x, factor, y);
+            // An integer has no -0 to be kept or dropped.
+            if (a.fast.drops_zero_sign && Element::kMinusZero) {
+#pragma unroll
+                for (int j = 0; j < 8; ++j) {
+                    if (kUnitExponent == 0) {
+                        y[j] = y[j] + 0.0f;
+                    } else if (x[j] * (factor * exp2_normal(-kUnitExponent)) == 0.0f) {  // before the unit
+                        y[j] = 0.0f;
+                    }
+                }
+            }
+            if (kDrawn == Drawn::Bytes && a.carried_up != 0.0f) carry_up(a.carried_up * exp2_normal(kUnitExponent), y);
+            Element::template encode<kDrawn>(y, draws + half * kDrawWords / 2,
+                                             words + (2 * i + half) * Element::kWords);
+        }
+    }
+    return code;
+}
+
 template <typename T, typename Element, typename Scale, uint32_t kBlock, bool kDrawn>
 __device__ inline void quantize_blocks(Profile const& profile, QuantizeBlocksArguments const& a) {
-    constexpr uint32_t kVectors = kBlock * sizeof(T) / 16, kPerVector = 16 / sizeof(T);
+    constexpr uint32_t kVectors = kBlock * sizeof(T) / 16;
     constexpr uint32_t kWords = Element::kWords * kBlock / 8;
     __shared__ uint4 stages[kWarps][32 * kVectors];
     __shared__ typename Scale::Constants constants;
     if (threadIdx.x < 32) {  // one warp works out what all need
         TensorFactors tensor = tensor_factors(profile, a.amax ? *a.amax : a.amax_value);
         if (threadIdx.x == 0) {
-            constants = Scale::constants(profile, tensor);
+            // With 16 bits of draw, elements are multiplied by nothing beyond their factor.
+            constexpr int kExponent = Element::template kUnitExponent<kDrawn ? Drawn::Bytes : Drawn::No>;
+            float unit = kDrawn && a.draws.draw_bits == 16 ? 1.0f : exp2_normal(kExponent);
+            constants = Scale::constants(profile, tensor, a.fast.zero_code, unit);
             if (blockIdx.x == 0 && a.tensor_scale) *a.tensor_scale = tensor.stored;
         }
     }
@@ -93,28 +135,13 @@ __device__ inline void quantize_blocks(Profile const& profile, QuantizeBlocksArg
             group = (block - row * a.columns.divisor) * (kBlock / 16) + first_group;
             row += a.draws.row_offset;
         }
-        T const* type = nullptr;
-        float amax = amax_of(type, run), factor;
         uint32_t code, words[kWords];
-        if (!rule.choose(amax, code, factor)) code = kNanCode;
-#pragma unroll
-        for (uint32_t i = 0; i < kBlock / 16; ++i) {
-            uint32_t draws[8] = {};
-            if (kDrawn) draw16(a.draws, row, group + i, draws);
-#pragma unroll
-            for (uint32_t half = 0; half < 2; ++half) {
-                float y[8];
-                widen8(type, run + (2 * i + half) * 8 / kPerVector, y);
-#pragma unroll
-                for (int j = 0; j < 8; ++j) y[j] = y[j] * factor;
-                // An integer has no -0 to be kept or dropped.
-                if (a.fast.drops_zero_sign && Element::kMinusZero) {
-#pragma unroll
-                    for (int j = 0; j < 8; ++j) y[j] = y[j] + 0.0f;
-                }
-                if (kDrawn && a.carried_up != 0.0f) carry_up(a.carried_up, y);
-                Element::template encode<kDrawn>(y, draws + 4 * half, words + (2 * i + half) * Element::kWords);
-            }
+        if constexpr (!kDrawn) {
+            code = encode_block<T, Element, kBlock, Drawn::No>(a, rule, run, row, group, words);
+        } else if (a.draws.draw_bits == 16) {
+            code = encode_block<T, Element, kBlock, Drawn::Halves>(a, rule, run, row, group, words);
+        } else {
+            code = encode_block<T, Element, kBlock, Drawn::Bytes>(a, rule, run, row, group, words);
         }
 
         uint8_t* codes = a.codes + uint64_t(first) * (kWords * 4);

@@ -15,6 +15,12 @@
 #define BLOCKSCALE_HARDWARE_FP8 0
 #endif
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+#define BLOCKSCALE_PAIRS_OF_F32 1
+#else
+#define BLOCKSCALE_PAIRS_OF_F32 0
+#endif
+
 namespace blockscale {
 
 // The larger magnitude, NaN if either is one.
@@ -56,6 +62,91 @@ __device__ inline uint32_t to_f16x2(float first, float second) {
     return both;
 }
 
+// The same rounded towards 0.
+__device__ inline uint32_t to_f16x2_down(float first, float second) {
+    uint32_t both;
+    asm("cvt.rz.f16x2.f32 %0, %2, %1;" : "=r"(both) : "f"(first), "f"(second));
+    return both;
+}
+
+// x, or `most` >= 0 with its sign where that is less in magnitude.
+__device__ inline float least_magnitude(float x, float most) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 860
+    asm("min.xorsign.abs.f32 %0, %0, %1;" : "+f"(x) : "f"(most));
+    return x;
+#else
+    return fmaxf(fminf(x, most), -most);
+#endif
+}
+// The same of two f16.
+__device__ inline uint32_t least_magnitude_f16x2(uint32_t x, uint32_t most) {
+    uint32_t least;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 860
+    asm("min.xorsign.abs.f16x2 %0, %1, %2;" : "=r"(least) : "r"(x), "r"(most));
+#else
+    asm("min.f16x2 %0, %1, %2;" : "=r"(least) : "r"(x & 0x7fff7fffu), "r"(most));
+    least |= x & 0x80008000u;
+#endif
+    return least;
+}
+
+// Two f16, subnormals included.
+__device__ inline uint32_t add_f16x2(uint32_t a, uint32_t b) {
+    uint32_t sum;
+    asm("add.rn.f16x2 %0, %1, %2;" : "=r"(sum) : "r"(a), "r"(b));
+    return sum;
+}
+__device__ inline uint32_t fma_f16x2(uint32_t a, uint32_t b, uint32_t c) {
+    uint32_t sum;
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(sum) : "r"(a), "r"(b), "r"(c));
+    return sum;
+}
+
+// y = x * factor, x + addend or fma(x, factor, addends), each rounded once; two to an instruction
+// where the architecture has that.
+template <int N>
+__device__ inline void multiply(float const* x, float factor, float* y) {
+#pragma unroll
+    for (int i = 0; i < N; i += 2) {
+#if BLOCKSCALE_PAIRS_OF_F32
+        asm("{ .reg .b64 a, b; mov.b64 a, {%2, %3}; mov.b64 b, {%4, %4}; mul.rn.f32x2 a, a, b;"
+            " mov.b64 {%0, %1}, a; }"
+            : "=f"(y[i]), "=f"(y[i + 1])
+            : "f"(x[i]), "f"(x[i + 1]), "f"(factor));
+#else
+        y[i] = x[i] * factor, y[i + 1] = x[i + 1] * factor;
+#endif
+    }
+}
+template <int N>
+__device__ inline void add(float const* x, float addend, float* y) {
+#pragma unroll
+    for (int i = 0; i < N; i += 2) {
+#if BLOCKSCALE_PAIRS_OF_F32
+        asm("{ .reg .b64 a, b; mov.b64 a, {%2, %3}; mov.b64 b, {%4, %4}; add.rn.f32x2 a, a, b;"
+            " mov.b64 {%0, %1}, a; }"
+            : "=f"(y[i]), "=f"(y[i + 1])
+            : "f"(x[i]), "f"(x[i + 1]), "f"(addend));
+#else
+        y[i] = x[i] + addend, y[i + 1] = x[i + 1] + addend;
+#endif
+    }
+}
+template <int N>
+__device__ inline void fused(float const* x, float factor, float const* addends, float* y) {
+#pragma unroll
+    for (int i = 0; i < N; i += 2) {
+#if BLOCKSCALE_PAIRS_OF_F32
+        asm("{ .reg .b64 a, b, c; mov.b64 a, {%2, %3}; mov.b64 b, {%4, %4}; mov.b64 c, {%5, %6};"
+            " fma.rn.f32x2 a, a, b, c; mov.b64 {%0, %1}, a; }"
+            : "=f"(y[i]), "=f"(y[i + 1])
+            : "f"(x[i]), "f"(x[i + 1]), "f"(factor), "f"(addends[i]), "f"(addends[i + 1]));
+#else
+        y[i] = __fmaf_rn(x[i], factor, addends[i]), y[i + 1] = __fmaf_rn(x[i + 1], factor, addends[i + 1]);
+#endif
+    }
+}
+
 // An approximation of 1 / x within an ulp; normal x and results only.
 __device__ inline float reciprocal_approximation(float x) {
     float y;
@@ -72,6 +163,20 @@ __device__ inline float divided(float a, float b, float y) {
 __device__ inline float refined_reciprocal(float b) {
     float y = reciprocal_approximation(b);
     return __fmaf_rn(__fmaf_rn(-b, y, 1.0f), y, y);
+}
+
+// a b + c as one instruction: of a shift and an addition the shift would be joined with others.
+__device__ inline uint32_t multiply_add(uint32_t a, uint32_t b, uint32_t c) {
+    uint32_t sum;
+    asm("mad.lo.u32 %0, %1, %2, %3;" : "=r"(sum) : "r"(a), "r"(b), "r"(c));
+    return sum;
+}
+
+// The bits of `mask` from a, the others from b: one instruction.
+__device__ inline uint32_t merged(uint32_t mask, uint32_t a, uint32_t b) {
+    uint32_t bits;
+    asm("lop3.b32 %0, %1, %2, %3, 0xca;" : "=r"(bits) : "r"(mask), "r"(a), "r"(b));
+    return bits;
 }
 
 // Bytes of the eight in (high, low), picked by the nibbles of a selector.

@@ -43,9 +43,10 @@ __device__ inline float amax_of(float const*, uint4 const (&x)[V]) {
 }
 template <uint32_t V, typename Max>
 __device__ inline uint32_t packed_amax(uint4 const (&x)[V], Max max) {
-    uint32_t amax = 0;
+    auto largest = [&](uint4 v) { return max(max(v.x, v.y), max(v.z, v.w)); };
+    uint32_t amax = largest(x[0]);
 #pragma unroll
-    for (uint32_t i = 0; i < V; ++i) amax = max(amax, max(max(x[i].x, x[i].y), max(x[i].z, x[i].w)));
+    for (uint32_t i = 1; i < V; ++i) amax = max(amax, largest(x[i]));
     return max(amax, amax >> 16) & 0x7fffu;
 }
 template <uint32_t V>
