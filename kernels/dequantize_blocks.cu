@@ -40,7 +40,7 @@ struct DequantizeBlocksArguments {
     uint32_t scale_max;   // the largest code that is a number
     uint32_t scale_shift; // to the place of an f32's exponent and mantissa
     float scale_unit;     // what that place is to be multiplied by
-    uint32_t two_to_23;   // as an f32: a constant would take the place of a selector's
+    uint32_t reserved;
 };
 static_assert(sizeof(DequantizeBlocksArguments) == 88, "src/cuda/fast.rs has the same struct");
 
@@ -77,7 +77,7 @@ template <int MantissaBits, int Bias, int Sign, int Bits>
 struct FloatDecoder {
     static constexpr uint32_t kBits = Bits;
     static constexpr bool kInteger = false;
-    static __device__ inline void values(uint32_t word, uint32_t, float* q) {
+    static __device__ inline void values(uint32_t word, float* q) {
 #pragma unroll
         for (int i = 0; i < 32 / Bits; ++i) q[i] = float_at<MantissaBits, Bias, Sign>(word, i * Bits);
     }
@@ -85,7 +85,7 @@ struct FloatDecoder {
 struct SoftwareE4M3 {
     static constexpr uint32_t kBits = 8;
     static constexpr bool kInteger = false;
-    static __device__ inline void values(uint32_t word, uint32_t, float* q) {
+    static __device__ inline void values(uint32_t word, float* q) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             bool nan = (word >> (8 * i) & 0x7f) == 0x7f;
@@ -96,7 +96,7 @@ struct SoftwareE4M3 {
 struct SoftwareE5M2 {  // the upper half of an f16
     static constexpr uint32_t kBits = 8;
     static constexpr bool kInteger = false;
-    static __device__ inline void values(uint32_t word, uint32_t, float* q) {
+    static __device__ inline void values(uint32_t word, float* q) {
         halves(permute(word, 0, 0x1404), q[0], q[1]);
         halves(permute(word, 0, 0x3424), q[2], q[3]);
     }
@@ -105,7 +105,7 @@ struct SoftwareE5M2 {  // the upper half of an f16
     struct name {                                                           \
         static constexpr uint32_t kBits = 8;                                \
         static constexpr bool kInteger = false;                             \
-        static __device__ inline void values(uint32_t word, uint32_t, float* q) { \
+        static __device__ inline void values(uint32_t word, float* q) { \
             halves(from_##pair(word), q[0], q[1]);                          \
             halves(from_##pair(word >> 16), q[2], q[3]);                    \
         }                                                                   \
@@ -123,7 +123,7 @@ BLOCKSCALE_HARDWARE_DECODER(DecodeE3M2, e3m2x2)
 struct DecodeE2M1 {
     static constexpr uint32_t kBits = 4;
     static constexpr bool kInteger = false;
-    static __device__ inline void values(uint32_t word, uint32_t, float* q) {
+    static __device__ inline void values(uint32_t word, float* q) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) halves(from_e2m1x2(word >> (8 * i)), q[2 * i], q[2 * i + 1]);
     }
@@ -140,7 +140,7 @@ struct DecodeInt {
     static constexpr bool kInteger = true;
     // In steps. With its sign bit turned over, a code is its value plus 2^(Bits - 1): the low bits of
     // an f32 from 2^23 on.
-    static __device__ inline void values(uint32_t word, uint32_t two_to_23, float* q) {
+    static __device__ inline void values(uint32_t word, float* q) {
         constexpr uint32_t kSign = 1u << (Bits - 1), kEach = Bits == 4 ? 0x11111111u : 0x01010101u;
         word = (word & (2 * kSign - 1) * kEach) ^ kSign * kEach;
         uint32_t low = word & 0x0f0f0f0fu, high = word >> 4 & 0x0f0f0f0fu;
@@ -148,7 +148,7 @@ struct DecodeInt {
 #pragma unroll
         for (int i = 0; i < int(32 / kBits); ++i) {
             uint32_t from = Bits != 4 ? word : i % 2 ? high : low;
-            above[i] = float_of(permute(from, two_to_23, 0x7440 + (Bits != 4 ? i : i / 2)));
+            above[i] = float_of(permute(from, 0x4b000000u, 0x7440 + (Bits != 4 ? i : i / 2)));
         }
         add<32 / kBits>(above, -float(8388608 + kSign), q);
     }
@@ -238,7 +238,7 @@ __device__ inline void dequantize_vectors(DequantizeBlocksArguments const& a, fl
         float y[kValues < kPerWord ? kPerWord : kValues];
 #pragma unroll
         for (uint32_t j = 0; j < kValues; j += kPerWord) {
-            Element::values(codes[i].words[j / kPerWord], a.two_to_23, y + j);
+            Element::values(codes[i].words[j / kPerWord], y + j);
         }
         scale_values<kValues, Element, AmaxLast>(a, s[i], stored, y);
         if (kWhole || vector < a.vectors) {

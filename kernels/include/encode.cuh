@@ -301,7 +301,9 @@ struct IntegerElement {
         return fma_f16x2(cut, 0x1c001c00u, kHalf * 0x10001u);  // 2^-8
     }
     // Codes of four values from those, or in nibbles of bytes 0 and 2.
-    static __device__ inline uint32_t joined(uint32_t even, uint32_t odd) { return even + (odd << (Bits == 4 ? 4 : 8)); }
+    static __device__ inline uint32_t joined(uint32_t even, uint32_t odd) {
+        return even + (odd << (Bits == 4 ? 4 : 8));
+    }
 
     // The magnitude above 8 bits of fraction.
     static __device__ inline uint32_t cut(float y) {

@@ -235,7 +235,7 @@ pub(super) struct DequantizeBlocksArguments {
     scale_max: u32,
     scale_shift: u32,
     scale_unit: f32,
-    two_to_23: f32,
+    reserved: u32,
 }
 
 impl DequantizeBlocksArguments {
@@ -294,7 +294,6 @@ impl DequantizeBlocksArguments {
             form,
             target,
             inverse: 1.0 / target,
-            two_to_23: 8_388_608.0,
             plus_zero: (profile.decode == DecodeRule::TimesDecodePlusZero).into(),
             unit: match element {
                 Element::Int(int) => 2.0f32.powi(-i32::from(int.fraction_bits())),
