@@ -1,4 +1,6 @@
 //! Loops that move bytes and compute nothing: the floor.
+//!
+//! Prefetching by software, of which the host path has need, does not make them faster.
 
 use blockscale::Level;
 use std::hint::black_box;
