@@ -35,6 +35,7 @@
 #![allow(unsafe_code)] // memory maps, vector loads and stores
 
 mod arguments;
+mod data;
 mod machine;
 mod measure;
 mod memory;
