@@ -971,6 +971,22 @@ mod environment {
         amax: u32,
     }
 
+    impl Bytes {
+        /// What is not the same.
+        fn differences(&self, other: &Self) -> Vec<&'static str> {
+            let pairs = [
+                ("codes", self.codes == other.codes),
+                ("scales", self.scales == other.scales),
+                ("tensor scale", self.stored == other.stored),
+                ("f32", self.values[0] == other.values[0]),
+                ("bf16", self.values[1] == other.values[1]),
+                ("f16", self.values[2] == other.values[2]),
+                ("amax", self.amax == other.amax),
+            ];
+            pairs.into_iter().filter(|(_, same)| !same).map(|(what, _)| what).collect()
+        }
+    }
+
     fn bytes<T: Value>(
         choice: Choice,
         backend: impl Into<Backend>,
@@ -1028,7 +1044,7 @@ mod environment {
             let (got, after) = under(control, || worker.call(|cpu| bytes(choice, cpu, &x, &shape)));
             let label =
                 format!("{} {} MXCSR {control:#x} {}", T::NAME, choice.label(), worker.label());
-            assert!(got == expected, "{label}");
+            assert_eq!(got.differences(&expected), [""; 0], "{label}");
             assert_eq!(after, control & CONTROL, "{label}: the caller's control bits");
         }
         // The reference is no exception.
