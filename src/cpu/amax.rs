@@ -6,6 +6,7 @@ use super::pieces::PREFETCH_BYTES;
 use super::simd::{Kernel, LANES, Simd, dispatch};
 use super::threads::for_each;
 use crate::Real;
+use crate::format::canonical;
 use crate::numerics::NonFinite;
 use crate::reference;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -72,7 +73,7 @@ pub(super) fn amax<T: Ordered>(cpu: Cpu, nonfinite: NonFinite, x: &[T]) -> f32 {
         largest.fetch_max(amax.to_bits(), Ordering::Relaxed);
         Ok(())
     });
-    f32::from_bits(largest.into_inner())
+    canonical(f32::from_bits(largest.into_inner()))
 }
 
 struct Amax<'a, T> {

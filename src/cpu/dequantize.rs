@@ -6,10 +6,10 @@
 #![allow(unsafe_code)]
 
 use super::Cpu;
-use super::pieces::{Cut, Sizes};
+use super::pieces::{Cut, Sizes, is_whole};
 use super::simd::{GROUP, Kernel, LANES, Simd, dispatch};
 use super::threads::for_each;
-use crate::format::{Element, Format, Specials, exp2};
+use crate::format::{Element, Format, Scale, exp2};
 use crate::layout::{Packing, Raw};
 use crate::numerics::{DecodeRule, Profile, TensorScale};
 use crate::{QuantizedTensor, Real};
@@ -25,6 +25,8 @@ const MOST_SCALES: usize = 1 << 22;
 pub(super) trait Output: Real + Default {
     /// Lines of 64 bytes of a group.
     const LINES: usize;
+    /// Whether it is the upper half of an f32.
+    const UPPER: bool;
     /// The bits.
     fn bits(x: f32) -> u32;
     /// The bits of lanes that are not NaN.
@@ -35,6 +37,7 @@ pub(super) trait Output: Real + Default {
 
 impl Output for f32 {
     const LINES: usize = 8;
+    const UPPER: bool = false;
     fn bits(x: f32) -> u32 {
         <Self as Real>::from_f32(x).to_bits()
     }
@@ -49,9 +52,10 @@ impl Output for f32 {
 }
 
 macro_rules! output {
-    ($($half:ty: $narrow:ident),*) => {$(
+    ($($half:ty: $narrow:ident, $upper:expr;)*) => {$(
         impl Output for $half {
             const LINES: usize = 4;
+            const UPPER: bool = $upper;
             fn bits(x: f32) -> u32 {
                 <Self as Real>::from_f32(x).to_bits().into()
             }
@@ -70,7 +74,7 @@ macro_rules! output {
         }
     )*};
 }
-output!(bf16: to_bf16, f16: to_f16);
+output!(bf16: to_bf16, true; f16: to_f16, false;);
 
 /// A tensor's decoding in numbers.
 struct Plan<'a> {
@@ -78,6 +82,8 @@ struct Plan<'a> {
     format: Format,
     tensor_scale: Option<TensorScale>,
     decoder: Decoder,
+    /// Values are the upper halves of f32, without rounding.
+    exact: bool,
 }
 
 enum Decoder {
@@ -97,10 +103,17 @@ impl<'a> Plan<'a> {
             profile.decode,
             DecodeRule::AmaxLast | DecodeRule::Halved | DecodeRule::TimesDecodePlusZero
         );
-        let moderate = match element {
-            Element::Float(float) => (64..192).contains(&(128 - i32::from(float.bias()))),
-            Element::Int(_) => true,
+        // What the kernel takes for the element 1: an integer, or the f16 with the code's bits.
+        let (unit, moderate) = match element {
+            Element::Int(int) => (exp2(-i32::from(int.fraction_bits())), true),
+            Element::Float(float) => {
+                let fits = float.exponent_bits() <= 5 && float.exponent_bits() >= 2;
+                let bias = i32::from(float.bias());
+                (exp2((15 - bias).clamp(-100, 100)), fits && (-15..=15).contains(&bias))
+            }
         };
+        // An element of at most 8 significant bits times a power of two needs no rounding.
+        let exact = T::UPPER && format.scale() == Scale::E8M0 && tensor_scale.is_none();
         let decoder = match (format.block(), element.bits()) {
             (16 | 32, 4) => Decoder::Table(table::<T, S>(tensor)),
             (16 | 32, _) if multiplied && moderate => {
@@ -108,15 +121,16 @@ impl<'a> Plan<'a> {
                 for code in 0..=255 {
                     // What the element 1 becomes is what all elements are multiplied with.
                     let factor = profile.decoded(tensor_scale, profile.stored_scale(code), 1.0);
-                    if factor.is_finite() {
-                        factors[usize::from(code)] = factor;
+                    // Far from the ends of f32's range, so that a power of two more or less is exact.
+                    if (1e-30..1e30).contains(&factor) {
+                        factors[usize::from(code)] = factor * unit as f32;
                     }
                 }
                 Decoder::Factors(factors)
             }
             _ => Decoder::Specified,
         };
-        Self { profile, format, tensor_scale, decoder }
+        Self { profile, format, tensor_scale, decoder, exact }
     }
 
     fn kernel(&self) -> usize {
@@ -182,8 +196,7 @@ pub(super) fn dequantize<T: Output, S: AsRef<[u8]> + Sync>(
     let level = cpu.chosen_level();
     let (format, elements, k) = (tensor.format(), values.len(), tensor.extents().k);
     let streams = size_of_val(values) >= STREAMED_BYTES;
-    // Whole blocks follow each other from row to row.
-    let k = if k.is_multiple_of(format.block()) { elements } else { k };
+    let k = if is_whole(format, k) { elements } else { k };
     let unit = if plan.kernel() != SPECIFIED { GROUP } else { 8 * format.block() };
     let Ok(Cut { several, part, .. }) = Cut::new(format, k, unit) else { return };
     let several = values
@@ -269,12 +282,10 @@ impl<T: Output, const KERNEL: usize> Kernel for Rows<'_, T, KERNEL> {
                 .zip(group_codes.chunks_exact(codes_of))
                 .zip(group_scales.chunks_exact(scales_of));
             for ((values, codes), scales) in groups {
-                if group.odd(codes, scales) {
-                    plan.specified(codes, scales, values);
-                    continue;
+                match group.lines::<T>(codes, scales) {
+                    Some(lines) => write(simd, &lines[..T::LINES], values, streams),
+                    None => plan.specified(codes, scales, values),
                 }
-                let lines = group.lines::<T>(codes, scales);
-                write(simd, &lines[..T::LINES], values, streams);
             }
             if tail.is_empty() {
                 continue;
@@ -285,12 +296,12 @@ impl<T: Output, const KERNEL: usize> Kernel for Rows<'_, T, KERNEL> {
             all_scales.fill(tail_scales[0]);
             all_scales[..tail_scales.len()].copy_from_slice(tail_scales);
             let (codes, scales) = (&all_codes[..codes_of], &all_scales[..scales_of]);
-            if group.odd(codes, scales) {
+            let Some(lines) = group.lines::<T>(codes, scales) else {
                 plan.specified(tail_codes, tail_scales, tail);
                 continue;
-            }
+            };
             let mut all = [T::default(); GROUP];
-            write(simd, &group.lines::<T>(codes, scales)[..T::LINES], &mut all, false);
+            write(simd, &lines[..T::LINES], &mut all, false);
             tail.copy_from_slice(&all[..tail.len()]);
         }
         if self.streams {
@@ -323,15 +334,15 @@ struct Group<'a, S: Simd, const KERNEL: usize> {
     factors: &'a [f32; 256],
     /// Vectors of a block: 2^shift.
     shift: usize,
+    exact: bool,
     bits: u32,
-    mantissa_bits: u32,
-    /// The largest magnitude code of a float that is a number, if there are others.
-    last: Option<u8>,
-    /// 2^(1 − bias), or the value of the integer 1.
-    unit: S::F,
-    /// What turns a float's code into the f32 of a normal one, and of one binade more.
-    normal: S::I,
-    subnormal: S::I,
+    /// A float's bits but its sign, and the largest of them that are a number.
+    magnitude: u8,
+    last: u8,
+    /// How its code becomes an f16.
+    left: u32,
+    right: u32,
+    place: u16,
 }
 
 impl<'a, S: Simd, const KERNEL: usize> Group<'a, S, KERNEL> {
@@ -347,82 +358,79 @@ impl<'a, S: Simd, const KERNEL: usize> Group<'a, S, KERNEL> {
             Decoder::Factors(factors) => (NO_TABLE, &**factors),
             Decoder::Specified => (NO_TABLE, NO_FACTORS),
         };
-        let (mantissa_bits, last, unit, bias) = match element {
-            Element::Float(float) => {
-                let bias = i32::from(float.bias());
-                let numbers_only = float.specials() == Specials::None;
-                let last = (!numbers_only).then_some(float.max_code());
-                (float.mantissa_bits(), last, exp2(1 - bias) as f32, bias)
-            }
-            Element::Int(int) => (0, None, exp2(-i32::from(int.fraction_bits())) as f32, 0),
+        let bits = u32::from(element.bits());
+        let (mantissa_bits, last) = match element {
+            Element::Float(float) => (u32::from(float.mantissa_bits()), float.max_code()),
+            Element::Int(_) => (0, 0),
         };
+        let magnitude = 0x7f >> (8 - bits);
         Self {
             simd,
             table,
             factors,
             shift: plan.format.block() / (2 * LANES),
-            bits: element.bits().into(),
-            mantissa_bits: mantissa_bits.into(),
+            exact: plan.exact,
+            bits,
+            magnitude,
             last,
-            unit: simd.splat(unit),
-            normal: simd.splat_i((127 - bias) << 23),
-            subnormal: simd.splat_i((128 - bias) << 23),
+            // The sign comes to bit 15, the mantissa to the upper ones of ten bits.
+            left: 16 - bits,
+            right: (6 + mantissa_bits).saturating_sub(bits),
+            place: 0x8000 | u16::from(magnitude) << 10u32.saturating_sub(mantissa_bits),
         }
     }
 
-    /// Whether the group is not for these steps.
+    /// The lines of a group's values; `None` where the group is not for these steps.
     #[inline(always)]
-    fn odd(&self, codes: &[u8], scales: &[u8]) -> bool {
-        if KERNEL == LOOKUP {
-            return false;
-        }
-        let bad_scale = scales.iter().any(|scale| self.factors[usize::from(*scale)].is_nan());
-        // Without an early end, for the compiler to make vectors of it.
-        let magnitudes = codes.iter().map(|code| code & (0x7f >> (8 - self.bits)));
-        bad_scale || self.last.is_some_and(|last| magnitudes.fold(0, u8::max) > last)
-    }
-
-    /// The lines of a group's values.
-    #[inline(always)]
-    fn lines<T: Output>(&self, codes: &[u8], scales: &[u8]) -> [S::I; 8] {
+    fn lines<T: Output>(&self, codes: &[u8], scales: &[u8]) -> Option<[S::I; 8]> {
         let simd = self.simd;
         let mut bits = [simd.splat_i(0); 8];
         if KERNEL == LOOKUP {
-            let Ok(codes) = codes.try_into() else { return bits };
-            let nibbles = simd.nibbles(codes);
+            let nibbles = simd.nibbles(codes.try_into().ok()?);
             for i in 0..8 {
                 let scale = usize::from(scales[i >> self.shift]);
                 bits[i] = simd.lookup(&self.table[scale], nibbles[i]);
             }
-            return T::lines(simd, &bits);
+            return Some(T::lines(simd, &bits));
+        }
+        // Factors are not negative: the sum is NaN where one of them is.
+        let factors = scales.iter().map(|scale| self.factors[usize::from(*scale)]);
+        if factors.sum::<f32>().is_nan() {
+            return None;
+        }
+        let (halves, _) = codes.as_chunks::<64>();
+        let special = |codes: &[u8; 64]| simd.any_above(codes, self.magnitude, self.last);
+        if KERNEL == FLOAT && (special(&halves[0]) || special(&halves[1])) {
+            return None;
         }
         let (vectors, _) = codes.as_chunks::<LANES>();
+        let mut values = [simd.splat(0.0); 8];
         for i in 0..8 {
             let factor = simd.splat(self.factors[usize::from(scales[i >> self.shift])]);
-            let q = self.element(simd.load_u8(&vectors[i]));
-            bits[i] = T::narrow(simd, simd.mul(q, factor));
+            values[i] = simd.mul(self.elements(&vectors[i]), factor);
         }
-        T::lines(simd, &bits)
+        if T::UPPER && self.exact {
+            for i in 0..4 {
+                let (low, high) = (simd.bits(values[2 * i]), simd.bits(values[2 * i + 1]));
+                bits[i] = simd.upper_halves(low, high);
+            }
+            return Some(bits);
+        }
+        for i in 0..8 {
+            bits[i] = T::narrow(simd, values[i]);
+        }
+        Some(T::lines(simd, &bits))
     }
 
-    /// Values of codes in the low bits of lanes.
+    /// Values of codes, those of floats as the f16 in whose place they are.
     #[inline(always)]
-    fn element(&self, code: S::I) -> S::F {
+    fn elements(&self, codes: &[u8; LANES]) -> S::F {
         let simd = self.simd;
-        let sign = 1 << (self.bits - 1);
-        if KERNEL == INTEGER {
-            let flipped = simd.xor3(code, simd.splat_i(sign), simd.splat_i(0));
-            return simd.mul(simd.convert(simd.sub_i(flipped, simd.splat_i(sign))), self.unit);
+        if KERNEL == FLOAT {
+            return simd.widen_codes(codes, self.left, self.right, self.place);
         }
-        // Where the exponent and the mantissa of an f32 are, and its bias. A subnormal one is taken a binade
-        // higher with a leading bit, which is then taken away.
-        let magnitude = simd.and(code, simd.splat_i(sign - 1));
-        let placed = simd.shl_by(magnitude, 23 - self.mantissa_bits);
-        let normal = simd.add_i(placed, self.normal);
-        let subnormal = simd.sub(simd.float(simd.add_i(placed, self.subnormal)), self.unit);
-        let is_normal = simd.gt_i(magnitude, simd.splat_i((1 << self.mantissa_bits) - 1));
-        let value = simd.select(is_normal, normal, simd.bits(subnormal));
-        let sign = simd.and(simd.shl_by(code, 32 - self.bits), simd.splat_i(i32::MIN));
-        simd.float(simd.or(value, sign))
+        let sign = simd.splat_i(1 << (self.bits - 1));
+        let flipped = simd.xor3(simd.load_u8(codes), sign, simd.splat_i(0));
+        simd.convert(simd.sub_i(flipped, sign))
     }
 }

@@ -3,13 +3,17 @@
 use super::draws::GroupDraws;
 use super::plan::{Kind, Map, Plan, Steps};
 use super::scale::{ANY, MX, nearest_even};
-use super::simd::{GROUP, LANES, Simd};
+use super::simd::{GROUP, Half, LANES, Simd};
 use crate::numerics::{DrawBits, SignRule};
 use half::{bf16, f16};
 
 /// What is quantized: f32, bf16 or f16.
 pub(super) trait Input: Copy + Default + Send + Sync {
     fn load<S: Simd>(simd: S, x: &[Self; LANES]) -> S::F;
+
+    /// The bits of the largest magnitudes of the blocks of a group, as f32: of eight blocks of 16 if they
+    /// are `short`, else of four of 32.
+    fn maxima<S: Simd>(simd: S, x: &[Self; GROUP], short: bool) -> S::I;
 }
 
 impl Input for f32 {
@@ -17,17 +21,61 @@ impl Input for f32 {
     fn load<S: Simd>(simd: S, x: &[Self; LANES]) -> S::F {
         simd.load(x)
     }
+
+    #[inline(always)]
+    fn maxima<S: Simd>(simd: S, x: &[Self; GROUP], short: bool) -> S::I {
+        let x = load_group(simd, x);
+        let mut magnitudes = [simd.splat_i(0); 8];
+        for i in 0..8 {
+            magnitudes[i] = simd.and(simd.bits(x[i]), simd.splat_i(0x7fff_ffff));
+        }
+        maxima(simd, magnitudes, short)
+    }
 }
+
+/// The largest lanes of the blocks of eight vectors.
+#[inline(always)]
+pub(super) fn maxima<S: Simd>(simd: S, x: [S::I; 8], short: bool) -> S::I {
+    if short {
+        return simd.maxima_of_8(x);
+    }
+    let [a, b, c, d, e, f, g, h] = x;
+    simd.maxima_of_4([simd.max_i(a, b), simd.max_i(c, d), simd.max_i(e, f), simd.max_i(g, h)])
+}
+
+/// The same of 16-bit floats: bits of their magnitudes are ordered as those of f32, two to a lane.
+#[inline(always)]
+fn maxima_of_halves<S: Simd, H: Half>(simd: S, x: &[H; GROUP], short: bool) -> S::I {
+    let (vectors, _) = x.as_chunks::<{ 2 * LANES }>();
+    let mut larger = [simd.splat_i(0); 4];
+    for i in 0..4 {
+        let magnitudes = simd.and(simd.load_halves(&vectors[i]), simd.splat_i(0x7fff_7fff));
+        larger[i] = simd.larger_half(magnitudes);
+    }
+    match short {
+        true => simd.maxima_of_halves(larger),
+        false => simd.maxima_of_4(larger),
+    }
+}
+
 impl Input for bf16 {
     #[inline(always)]
     fn load<S: Simd>(simd: S, x: &[Self; LANES]) -> S::F {
         simd.load_bf16(x)
+    }
+    #[inline(always)]
+    fn maxima<S: Simd>(simd: S, x: &[Self; GROUP], short: bool) -> S::I {
+        maxima_of_halves(simd, x, short)
     }
 }
 impl Input for f16 {
     #[inline(always)]
     fn load<S: Simd>(simd: S, x: &[Self; LANES]) -> S::F {
         simd.load_f16(x)
+    }
+    #[inline(always)]
+    fn maxima<S: Simd>(simd: S, x: &[Self; GROUP], short: bool) -> S::I {
+        simd.bits(simd.widen_f16(maxima_of_halves(simd, x, short)))
     }
 }
 
@@ -106,8 +154,8 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
         let simd = self.simd;
         let (mut magnitudes, mut signs) = ([simd.splat_i(0); 4], [simd.splat_i(0); 4]);
         for i in 0..4 {
-            let draw = match (EVEN, self.draw_bits) {
-                (false, Some(bits)) => draws.vector(simd, bits, first + i),
+            let draw = match self.draw_bits {
+                Some(bits) if !EVEN => draws.vector(simd, bits, first + i),
                 // To nearest is a draw of a half.
                 _ => simd.splat_i(0x8000),
             };
@@ -125,6 +173,10 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
     #[inline(always)]
     fn lanes(&self, x: S::F, factor: S::F, draw: S::I) -> (S::I, S::I) {
         let simd = self.simd;
+        if FORM == MX && KIND == E2M1 && EVEN {
+            // Below 8, and the sign does not matter.
+            return (simd.e2m1(simd.mul(x, factor)), simd.bits(x));
+        }
         if FORM != ANY {
             let a = simd.mul(simd.float(self.magnitude_bits(x)), factor);
             return (self.round(a, draw), simd.bits(x));
@@ -156,21 +208,21 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
         let simd = self.simd;
         if EVEN {
             return match (KIND, self.plan.element.kind) {
-                // Under E8M0 scales y is below 8.
-                (E2M1, _) if FORM == MX => simd.e2m1(a),
                 (E2M1, _) => simd.e2m1(simd.min(a, simd.splat(7.0))),
                 (FLOAT, Kind::Float { mantissa_bits, first }) => {
                     nearest_even(simd, simd.min(a, self.max), first, mantissa_bits)
                 }
                 (_, Kind::Integer { fraction_bits }) => {
-                    let steps = simd.splat((1u32 << fraction_bits) as f32);
-                    simd.round(simd.mul(simd.min(a, self.max), steps))
+                    // A power of two whose ulp is the step.
+                    let magic = (1u32 << (23 - fraction_bits)) as f32;
+                    let sum = simd.add(simd.min(a, self.max), simd.splat(magic));
+                    simd.strip(simd.bits(sum), simd.splat_i(magic.to_bits() as i32))
                 }
                 _ => simd.splat_i(0),
             };
         }
         let a = match self.plan.rounding {
-            Steps::Away { carried: Some(below) } => {
+            Steps::Away { carried: Some(below) } if FORM == ANY => {
                 let carried = simd.eq(a, simd.splat(below));
                 let half = simd.splat_i(below.next_up().to_bits() as i32);
                 simd.float(simd.select(carried, half, simd.bits(a)))
@@ -211,7 +263,7 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
     fn cut(&self, v: S::F) -> S::I {
         let simd = self.simd;
         match self.plan.rounding {
-            Steps::Zero => {
+            Steps::Zero if FORM == ANY => {
                 let below = simd.sub_i(simd.bits(v), simd.splat_i(1));
                 simd.truncate(simd.float(simd.max_i(below, simd.splat_i(0))))
             }

@@ -7,8 +7,14 @@ use crate::layout::{Packing, Raw};
 /// Elements that a thread takes at a time.
 const PIECE: usize = 1 << 17;
 
-/// How far ahead of the group at hand memory is asked for.
-pub(super) const PREFETCH_BYTES: usize = 4096;
+/// How far ahead of the group at hand memory is asked for. Measured from 1 to 16 KiB: at 4 the kernels reach
+/// 0.83 of the floor, from 6 to 8 they reach 0.9 and more, at 12 they fall again.
+pub(super) const PREFETCH_BYTES: usize = 7168;
+
+/// Whether rows of k elements are whole blocks and bytes, so that they follow each other like one.
+pub(super) fn is_whole(format: Format, k: usize) -> bool {
+    k.is_multiple_of(format.block()) && (format.element().bits() != 4 || k.is_multiple_of(2))
+}
 
 /// Sizes of a slice of elements, of codes and of scales that belong together.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,11 +1,11 @@
 //! What the kernels of the host path are told of a quantization: a profile worked out in numbers.
 
+use super::draws::Draws;
 use crate::Blocks;
 use crate::format::{Element, Minifloat, Round, Scale, Ties};
 use crate::numerics::{
     BlockStatistics, DecodeRule, DrawBits, ElementMap, Headroom, Profile, Rounding, ScaleCast,
-    ScaleChoice, ScaleRange, ScaleRule, Scaling, Search, SignRule, Stochastic, TensorFactors,
-    near_powers,
+    ScaleChoice, ScaleRange, ScaleRule, Scaling, Search, SignRule, TensorFactors, near_powers,
 };
 use crate::reference::Job;
 
@@ -74,7 +74,7 @@ pub(super) enum Steps {
     },
     /// To nearest, ties to zero.
     Zero,
-    Drawn(Stochastic),
+    Drawn(Draws),
 }
 
 /// An element in numbers.
@@ -113,6 +113,8 @@ pub(super) enum ScaleSteps {
         near: Option<[u32; 16]>,
         /// The largest code for these steps.
         most: i32,
+        /// Codes below 0 are not for these steps.
+        wraps: bool,
     },
     /// d = fl(fl(fl(amax / divisor) · multiplier) / over), kept within `least` and `most`, cast.
     Float {
@@ -204,7 +206,10 @@ impl Plan {
 
     /// The kernels for it.
     pub(super) fn form(&self) -> Form {
-        let plain = self.sign == SignRule::Bit && self.map == Map::Times && !self.zero_scale_is_odd;
+        let plain = self.sign == SignRule::Bit
+            && self.map == Map::Times
+            && !self.zero_scale_is_odd
+            && matches!(self.rounding, Steps::Even | Steps::Drawn(_));
         match self.scale {
             ScaleSteps::Exponent { near: None, .. }
                 if plain && self.block == 32 && self.zero_code == 0 =>
@@ -247,7 +252,7 @@ impl Steps {
     fn new(profile: &Profile, rounding: Rounding) -> Option<Self> {
         let half = profile.format().element().min_positive() * 0.5;
         Some(match (rounding, profile.ties) {
-            (Rounding::Stochastic(draws), _) => Self::Drawn(draws),
+            (Rounding::Stochastic(draws), _) => Self::Drawn(Draws::new(draws)),
             (Rounding::Nearest, Ties::Even) => Self::Even,
             (Rounding::Nearest, Ties::Away) => Self::Away { carried: None },
             (Rounding::Nearest, Ties::AwayByAddition) => {
@@ -258,9 +263,9 @@ impl Steps {
     }
 
     /// Bits of a draw.
-    pub(super) fn draw_bits(self) -> Option<DrawBits> {
+    pub(super) fn draw_bits(&self) -> Option<DrawBits> {
         match self {
-            Self::Drawn(draws) => Some(draws.bits()),
+            Self::Drawn(draws) => Some(draws.bits),
             _ => None,
         }
     }
@@ -319,7 +324,8 @@ impl ScaleSteps {
         };
         // Products of larger scales could be Inf.
         let most = if profile.map == ElementMap::NearestProduct { 250 } else { 254 };
-        known.then_some(Self::Exponent { divisor, multiplier, add, subtract, near, most })
+        let wraps = profile.scale == ScaleRule::FloorLog2Wrap;
+        known.then_some(Self::Exponent { divisor, multiplier, add, subtract, near, most, wraps })
     }
 
     fn float(profile: &Profile, tensor: &TensorFactors) -> Option<Self> {

@@ -1,14 +1,15 @@
 //! Quantize: groups of 128 elements, in one pass over the input.
 
 use super::draws::GroupDraws;
-use super::encode::{E2M1, Encoder, FLOAT, INT4, INTEGER, Input, load_group};
-use super::pieces::{Cut, PREFETCH_BYTES, Sizes};
+use super::encode::{E2M1, Encoder, FLOAT, INT4, INTEGER, Input, load_group, maxima};
+use super::pieces::{Cut, PREFETCH_BYTES, Sizes, is_whole};
 use super::plan::{Form, Kind, Plan, Steps};
 use super::scale::{ANY, Chooser, GroupScales, MX, NV};
 use super::simd::{GROUP, Kernel, Simd, dispatch};
 use super::threads::for_each;
 use super::{Cpu, Level, search};
 use crate::error::Result;
+use crate::format::Format;
 use crate::numerics::Rounding;
 use crate::reference::{self, Job};
 use crate::shape::Extents;
@@ -47,9 +48,10 @@ pub(super) fn quantize<T: Real + Input>(
     };
     match job.blocks {
         Blocks::Row => {
-            // Whole blocks follow each other from row to row, and only draws tell rows apart.
-            let block = job.profile.format().block();
-            let whole = job.extents.k.is_multiple_of(block) && job.rounding == Rounding::Nearest;
+            // Only draws tell rows apart that follow each other.
+            let format = job.profile.format();
+            let block = format.block();
+            let whole = is_whole(format, job.extents.k) && job.rounding == Rounding::Nearest;
             let k = if whole { x.len() } else { job.extents.k };
             let unit = if plan.is_some() { 2 * GROUP } else { 8 * block };
             for_each(cpu, x.len(), row_pieces(job, k, unit, x, codes, scales)?, work)
@@ -231,7 +233,7 @@ impl<S: Simd, const KIND: usize, const FORM: usize, const EVEN: bool>
     /// The draws of the group at (`row`, `column`) of the shard.
     #[inline(always)]
     fn draw(&self, draws: &mut GroupDraws, row: usize, column: usize) {
-        if let Steps::Drawn(stochastic) = self.plan.rounding
+        if let Steps::Drawn(stochastic) = &self.plan.rounding
             && !EVEN
         {
             draws.fill(self.simd, stochastic, row as u64, column as u64);
@@ -241,12 +243,7 @@ impl<S: Simd, const KIND: usize, const FORM: usize, const EVEN: bool>
     /// The scales of a group; `None` where one of its blocks is not ordinary.
     #[inline(always)]
     fn choose<T: Input>(&self, x: &[T; GROUP]) -> Option<GroupScales<S>> {
-        let x = load_group(self.simd, x);
-        let mut magnitudes = [self.simd.splat_i(0); 8];
-        for i in 0..8 {
-            magnitudes[i] = self.encoder.magnitude_bits(x[i]);
-        }
-        self.chooser.choose(magnitudes)
+        self.chooser.choose(T::maxima(self.simd, x, self.chooser.short()))
     }
 
     /// The codes of a group under its scales.
@@ -308,6 +305,7 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool>
                     let all = &mut all[..group_codes];
                     group.encode(&load_group(group.simd, &x), &chosen, &draws, all);
                     codes.copy_from_slice(&all[..codes.len()]);
+                    mask_padding(self.job.profile.format(), codes, tail.len());
                     scales.copy_from_slice(&chosen.codes()[..scales.len()]);
                 } else {
                     let k = tail.len();
@@ -331,22 +329,25 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool>
         for start in (0..k).step_by(GROUP) {
             let used = GROUP.min(k - start);
             let span = |i: usize| &x[i * k + start..][..used];
-            let mut maxima = [simd.splat_i(0); 8];
+            let mut magnitudes = [simd.splat_i(0); 8];
             for i in 0..height {
                 let x = load_span(simd, span(i));
                 for j in 0..8 {
                     let magnitude = group.encoder.magnitude_bits(x[j]);
-                    maxima[j] = simd.max_i(maxima[j], magnitude);
+                    magnitudes[j] = simd.max_i(magnitudes[j], magnitude);
                 }
             }
             let Sizes { codes: used_codes, scales: used_scales, .. } = Sizes::of_row(format, used)?;
             let (codes_at, scales_at) = (start / GROUP * group_codes, start / GROUP * group_scales);
-            if let Some(chosen) = group.chooser.choose(maxima) {
+            if let Some(chosen) =
+                group.chooser.choose(maxima(simd, magnitudes, group.chooser.short()))
+            {
                 for i in 0..height {
                     group.draw(&mut draws, row + i, column + start);
                     let mut all = [0; GROUP];
                     let x = load_span(simd, span(i));
                     group.encode(&x, &chosen, &draws, &mut all[..group_codes]);
+                    mask_padding(format, &mut all[..used_codes], used);
                     codes[i * row_codes + codes_at..][..used_codes]
                         .copy_from_slice(&all[..used_codes]);
                     scales[i * row_scales + scales_at..][..used_scales]
@@ -375,6 +376,16 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool>
             }
         }
         Ok(())
+    }
+}
+
+/// Clears the nibble behind an odd number of codes: what stands for +0 can have a sign.
+pub(super) fn mask_padding(format: Format, codes: &mut [u8], elements: usize) {
+    if let Some(last) = codes.last_mut()
+        && format.element().bits() == 4
+        && elements % 2 == 1
+    {
+        *last &= 0x0f;
     }
 }
 

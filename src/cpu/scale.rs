@@ -1,6 +1,6 @@
 //! Scales of several blocks at once, a lane each.
 
-use super::plan::{Plan, ScaleSteps};
+use super::plan::{Map, Plan, ScaleSteps};
 use super::simd::Simd;
 
 /// The forms of scales, for kernels of their own: [`Form`](super::plan::Form).
@@ -118,22 +118,14 @@ impl<'a, S: Simd, const FORM: usize> Chooser<'a, S, FORM> {
 
     /// Whether blocks are of 16 elements, not 32.
     #[inline(always)]
-    fn short(&self) -> bool {
+    pub(super) fn short(&self) -> bool {
         FORM == NV || FORM == ANY && self.plan.block == 16
     }
 
-    /// Scales for eight vectors of magnitudes, which are eight blocks of 16 or four of 32; `None` where
-    /// one is not ordinary.
+    /// Scales for the blocks of a group with these amaxes; `None` where one is not ordinary.
     #[inline(always)]
-    pub(super) fn choose(&self, magnitudes: [S::I; 8]) -> Option<GroupScales<S>> {
+    pub(super) fn choose(&self, amax: S::I) -> Option<GroupScales<S>> {
         let simd = self.simd;
-        let amax = if self.short() {
-            simd.maxima_of_8(magnitudes)
-        } else {
-            let [a, b, c, d, e, f, g, h] = magnitudes;
-            let pairs = [simd.max_i(a, b), simd.max_i(c, d), simd.max_i(e, f), simd.max_i(g, h)];
-            simd.maxima_of_4(pairs)
-        };
         let (code, factors) = match FORM {
             MX => self.exponent(amax)?,
             NV => {
@@ -175,6 +167,7 @@ impl<'a, S: Simd, const FORM: usize> Chooser<'a, S, FORM> {
     #[inline(always)]
     fn exponent(&self, amax: S::I) -> Option<(S::I, S::F)> {
         let simd = self.simd;
+        let zero = simd.eq_i(amax, simd.splat_i(0));
         let amax = simd.float(amax);
         let d = match self.divides[0] {
             true => simd.div(amax, self.divisor),
@@ -189,6 +182,8 @@ impl<'a, S: Simd, const FORM: usize> Chooser<'a, S, FORM> {
         }
         let chosen = simd.sub_i(simd.shr::<23>(simd.add_i(d, self.add)), self.subtract);
         let code = simd.max_i(chosen, simd.splat_i(0));
+        // A rule that adds to the exponent would give a block of zeros more than 0.
+        let code = simd.select(zero, simd.splat_i(0), code);
         Some((code, simd.float(simd.shl::<23>(simd.sub_i(simd.splat_i(254), code)))))
     }
 
@@ -252,7 +247,7 @@ pub(super) fn scale_codes<S: Simd>(simd: S, plan: &Plan, amax: S::I) -> Option<S
     }
     let amax = simd.float(simd.select(zero, one, amax));
     let code = match plan.scale {
-        ScaleSteps::Exponent { divisor, multiplier, add, subtract, near, most } => {
+        ScaleSteps::Exponent { divisor, multiplier, add, subtract, near, most, wraps } => {
             let d = match divisor == 1.0 {
                 true => simd.mul(amax, simd.splat(multiplier)),
                 false => simd.div(amax, simd.splat(divisor)),
@@ -278,9 +273,18 @@ pub(super) fn scale_codes<S: Simd>(simd: S, plan: &Plan, amax: S::I) -> Option<S
             if simd.any(small, large) || simd.any(carried, beyond) {
                 return None;
             }
+            let negative = simd.gt_i(simd.splat_i(0), chosen);
+            if wraps && simd.any(negative, negative) {
+                return None;
+            }
             simd.max_i(chosen, simd.splat_i(0))
         }
-        ScaleSteps::Float { divisor, multiplier, over, .. } => {
+        ScaleSteps::Float { divisor, multiplier, over, most, .. } => {
+            // So far above all products, one is as near as the other.
+            let above = simd.lt(simd.splat(12.0 * most), amax);
+            if plan.map == Map::Product && simd.any(above, above) {
+                return None;
+            }
             let mut d = amax;
             if divisor != 1.0 {
                 d = simd.div(d, simd.splat(divisor));
@@ -322,7 +326,8 @@ fn cast<S: Simd>(simd: S, scale: &ScaleSteps, d: S::F) -> Option<S::I> {
     }
     let d = simd.min(simd.max(d, simd.splat(least)), simd.splat(most));
     let mut code = match half_up {
-        false => nearest_even(simd, d, first, mantissa_bits),
+        // Nothing is ignored of scales.
+        false => simd.and(nearest_even(simd, d, first, mantissa_bits), simd.splat_i(0xff)),
         true => half_up_e4m3(simd, d),
     };
     if zero_becomes != 0 {
@@ -332,7 +337,8 @@ fn cast<S: Simd>(simd: S, scale: &ScaleSteps, d: S::F) -> Option<S::I> {
     Some(code)
 }
 
-/// The magnitude codes of floats up to the largest value. `first` has the bits of the smallest normal.
+/// The magnitude codes of floats up to the largest value, where what [`Simd::strip`] leaves is ignored.
+/// `first` has the bits of the smallest normal.
 #[inline(always)]
 pub(super) fn nearest_even<S: Simd>(simd: S, a: S::F, first: i32, mantissa_bits: u32) -> S::I {
     let cut = 23 - mantissa_bits;
@@ -342,7 +348,7 @@ pub(super) fn nearest_even<S: Simd>(simd: S, a: S::F, first: i32, mantissa_bits:
     // A power of two whose ulp is the step: the addition rounds.
     let magic = simd.add_i(binade, simd.splat_i((cut << 23) as i32));
     let sum = simd.bits(simd.add(a, simd.float(magic)));
-    let steps = simd.sub_i(sum, magic);
+    let steps = simd.strip(sum, magic);
     simd.add_i(steps, simd.shr_by(simd.sub_i(binade, first_normal), cut))
 }
 

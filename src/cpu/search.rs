@@ -4,7 +4,7 @@ use super::Level;
 use super::encode::Input;
 use super::pieces::Sizes;
 use super::plan::{Plan, SearchSteps};
-use super::quantize::{Piece, prefetch, specified};
+use super::quantize::{Piece, mask_padding, prefetch, specified};
 use super::scale::{Chooser, NV};
 use super::simd::{GROUP, Kernel, LANES, Simd, dispatch, e2m1_by_lines};
 use crate::Real;
@@ -78,7 +78,10 @@ impl<T: Real + Input, const SQUARED: bool> Kernel for Squares<'_, T, SQUARED> {
                 prefetch(simd, &halves[0]);
                 prefetch(simd, &halves[1]);
                 match square::<S, T, SQUARED>(simd, &chooser, self.search, x_all) {
-                    Some(square) => square.store(simd, codes, scales),
+                    Some(square) => {
+                        square.store(simd, codes, scales);
+                        mask_padding(self.job.profile.format(), codes, x.len());
+                    }
                     None => {
                         let (row, column, k) = (row + i, column + j * SQUARE, x.len());
                         specified(self.job, Piece { x, codes, scales, row, column, k })?;

@@ -71,7 +71,6 @@ impl Simd for Avx2 {
 
         bits(x: __m256;) -> __m256i = _mm256_castps_si256(x);
         float(x: __m256i;) -> __m256 = _mm256_castsi256_ps(x);
-        round(x: __m256;) -> __m256i = _mm256_cvtps_epi32(x);
         truncate(x: __m256;) -> __m256i = _mm256_cvttps_epi32(x);
         convert(x: __m256i;) -> __m256 = _mm256_cvtepi32_ps(x);
 
@@ -83,8 +82,8 @@ impl Simd for Avx2 {
         xor3(a: __m256i, b: __m256i, c: __m256i;) -> __m256i = _mm256_xor_si256(_mm256_xor_si256(a, b), c);
         min_i(a: __m256i, b: __m256i;) -> __m256i = _mm256_min_epi32(a, b);
         max_i(a: __m256i, b: __m256i;) -> __m256i = _mm256_max_epi32(a, b);
-        shl_by(x: __m256i; n: u32) -> __m256i = _mm256_sll_epi32(x, _mm_cvtsi32_si128(n as i32));
-        shr_by(x: __m256i; n: u32) -> __m256i = _mm256_srl_epi32(x, _mm_cvtsi32_si128(n as i32));
+        shl_by(x: __m256i; n: u32) -> __m256i = _mm256_sllv_epi32(x, _mm256_set1_epi32(n as i32));
+        shr_by(x: __m256i; n: u32) -> __m256i = _mm256_srlv_epi32(x, _mm256_set1_epi32(n as i32));
         eq_i(a: __m256i, b: __m256i;) -> __m256i = _mm256_cmpeq_epi32(a, b);
         gt_i(a: __m256i, b: __m256i;) -> __m256i = _mm256_cmpgt_epi32(a, b);
         lt_u(a: __m256i, b: __m256i;) -> __m256i = {
@@ -104,7 +103,9 @@ impl Simd for Avx2 {
             _mm256_blendv_epi8(x, _mm256_sub_epi8(_mm256_setzero_si256(), x), sign);
         where_nonzero_b(x: __m256i, y: __m256i;) -> __m256i =
             _mm256_andnot_si256(_mm256_cmpeq_epi8(y, _mm256_setzero_si256()), x);
-        strip(x: __m256i; magic: u32) -> __m256i = _mm256_sub_epi32(x, _mm256_set1_epi32(magic as i32));
+        strip(x: __m256i, magic: __m256i;) -> __m256i = _mm256_sub_epi32(x, magic);
+        larger_half(x: __m256i;) -> __m256i = _mm256_max_epi32(
+            _mm256_slli_epi32::<16>(x), _mm256_and_si256(x, _mm256_set1_epi32(0x7fff_0000)));
         max_i16(a: __m256i, b: __m256i;) -> __m256i = _mm256_max_epi16(a, b);
     }
 
@@ -352,8 +353,40 @@ impl Simd for Avx2 {
             let half = _mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff));
             _mm256_srli_epi32::<16>(_mm256_add_epi32(half, odd))
         };
+        widen_f16(x: __m256i;) -> __m256 = {
+            let halves = _mm256_srli_epi32::<16>(x);
+            let halves = _mm256_permute4x64_epi64::<0xd8>(_mm256_packus_epi32(halves, halves));
+            _mm256_cvtph_ps(_mm256_castsi256_si128(halves))
+        };
         to_f16(x: __m256;) -> __m256i = _mm256_cvtepu16_epi32(
             _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x));
+    }
+
+    #[inline(always)]
+    fn widen_codes(self, x: &[u8; LANES], left: u32, right: u32, mask: u16) -> F {
+        // SAFETY: `self` says that the instructions exist; `x` has 16 bytes.
+        unsafe {
+            let (left, right) = (_mm_cvtsi32_si128(left as i32), _mm_cvtsi32_si128(right as i32));
+            let words = _mm256_cvtepu8_epi16(_mm_loadu_si128(x.as_ptr().cast()));
+            let words = _mm256_sra_epi16(_mm256_sll_epi16(words, left), right);
+            let halves = _mm256_and_si256(words, _mm256_set1_epi16(mask as i16));
+            [
+                _mm256_cvtph_ps(_mm256_castsi256_si128(halves)),
+                _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(halves)),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn any_above(self, x: &[u8; 64], mask: u8, last: u8) -> bool {
+        // SAFETY: `self` says that the instructions exist; `x` has 64 bytes.
+        unsafe {
+            let (x, mask) = (x.as_ptr().cast::<__m256i>(), _mm256_set1_epi8(mask as i8));
+            let (a, b) = (_mm256_loadu_si256(x), _mm256_loadu_si256(x.add(1)));
+            let largest = _mm256_max_epu8(_mm256_and_si256(a, mask), _mm256_and_si256(b, mask));
+            let last = _mm256_set1_epi8(last as i8);
+            // As large as the largest of both, unless it is larger.
+            _mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_max_epu8(largest, last), last)) != -1
+        }
     }
 
     #[inline(always)]
@@ -366,6 +399,24 @@ impl Simd for Avx2 {
         }
     }
 
+    #[inline(always)]
+    fn upper_halves(self, low: I, high: I) -> I {
+        self.halves(self.shr::<16>(low), self.shr::<16>(high))
+    }
+    #[inline(always)]
+    fn maxima_of_halves(self, x: [I; 4]) -> I {
+        // SAFETY: `self` says that the instructions exist.
+        unsafe {
+            let [a, b, c, d] = x;
+            let first = max_quads(max_pairs(a[0], a[1]), max_pairs(b[0], b[1]));
+            let second = max_quads(max_pairs(c[0], c[1]), max_pairs(d[0], d[1]));
+            let lanes = _mm256_max_epi32(
+                _mm256_permute2x128_si256::<0x20>(first, second),
+                _mm256_permute2x128_si256::<0x31>(first, second),
+            );
+            [lanes, lanes]
+        }
+    }
     #[inline(always)]
     fn load_halves<H: Half>(self, x: &[H; 2 * LANES]) -> I {
         // SAFETY: `self` says that the instructions exist; each half of 16 elements has 32 bytes.

@@ -71,23 +71,24 @@ const fn parts<const UNITS: usize, const PARTS: usize>() -> I {
 const QWORDS: I = parts::<8, 2>();
 const DWORDS: I = parts::<16, 4>();
 
-/// The code of y = i / 8, ties to even.
-const E2M1_CODES: I = {
-    let mut pairs = [0; 32];
+/// The magnitude code of y = i / 8, ties to even, of i from 0 to 63 and then from −64 to −1.
+const E2M1_CODES: [I; 2] = {
+    let mut pairs = [[0; 32]; 2];
     let mut i = 0;
-    while i < 64 {
+    while i < 128 {
+        let steps = if i < 64 { i } else { 128 - i };
         // Above 0.25, at 0.75, above 1.25, at 1.75, above 2.5, at 3.5, above 5.
-        let code = (i > 2) as u16
-            + (i >= 6) as u16
-            + (i > 10) as u16
-            + (i >= 14) as u16
-            + (i > 20) as u16
-            + (i >= 28) as u16
-            + (i > 40) as u16;
-        pairs[i / 2] |= code << (i % 2 * 8);
+        let code = (steps > 2) as u16
+            + (steps >= 6) as u16
+            + (steps > 10) as u16
+            + (steps >= 14) as u16
+            + (steps > 20) as u16
+            + (steps >= 28) as u16
+            + (steps > 40) as u16;
+        pairs[i / 64][i % 64 / 2] |= code << (i % 2 * 8);
         i += 1;
     }
-    words(pairs)
+    [words(pairs[0]), words(pairs[1])]
 };
 
 impl Simd for Avx512 {
@@ -120,7 +121,6 @@ impl Simd for Avx512 {
 
         bits(x: F) -> I = _mm512_castps_si512(x);
         float(x: I) -> F = _mm512_castsi512_ps(x);
-        round(x: F) -> I = _mm512_cvtps_epi32(x);
         truncate(x: F) -> I = _mm512_cvttps_epi32(x);
         convert(x: I) -> F = _mm512_cvtepi32_ps(x);
 
@@ -134,8 +134,8 @@ impl Simd for Avx512 {
         max_i(a: I, b: I) -> I = _mm512_max_epi32(a, b);
         shl<N>(x: I) -> I = _mm512_slli_epi32::<N>(x);
         shr<N>(x: I) -> I = _mm512_srli_epi32::<N>(x);
-        shl_by(x: I, n: u32) -> I = _mm512_sll_epi32(x, _mm_cvtsi32_si128(n as i32));
-        shr_by(x: I, n: u32) -> I = _mm512_srl_epi32(x, _mm_cvtsi32_si128(n as i32));
+        shl_by(x: I, n: u32) -> I = _mm512_sllv_epi32(x, _mm512_set1_epi32(n as i32));
+        shr_by(x: I, n: u32) -> I = _mm512_srlv_epi32(x, _mm512_set1_epi32(n as i32));
         eq_i(a: I, b: I) -> M = _mm512_cmpeq_epi32_mask(a, b);
         gt_i(a: I, b: I) -> M = _mm512_cmpgt_epi32_mask(a, b);
         lt_u(a: I, b: I) -> M = _mm512_cmplt_epu32_mask(a, b);
@@ -158,8 +158,23 @@ impl Simd for Avx512 {
         lookup_lanes(table: I, lanes: I) -> I = _mm512_permutexvar_epi32(lanes, table);
         lookup(table: &[u32; 16], nibbles: I) -> I =
             _mm512_permutexvar_epi32(nibbles, _mm512_loadu_si512(table.as_ptr().cast()));
+        widen_codes(x: &[u8; LANES], left: u32, right: u32, mask: u16) -> F = {
+            let words = _mm256_cvtepu8_epi16(_mm_loadu_si128(x.as_ptr().cast()));
+            let words = _mm256_sllv_epi16(words, _mm256_set1_epi16(left as i16));
+            let words = _mm256_srav_epi16(words, _mm256_set1_epi16(right as i16));
+            _mm512_cvtph_ps(_mm256_and_si256(words, _mm256_set1_epi16(mask as i16)))
+        };
+        any_above(x: &[u8; 64], mask: u8, last: u8) -> bool = {
+            let codes = _mm512_loadu_si512(x.as_ptr().cast());
+            let codes = _mm512_and_si512(codes, _mm512_set1_epi8(mask as i8));
+            _mm512_cmpgt_epu8_mask(codes, _mm512_set1_epi8(last as i8)) != 0
+        };
         to_f16(x: F) -> I =
             _mm512_cvtepu16_epi32(_mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x));
+        widen_f16(x: I) -> F = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(x)));
+        upper_halves(low: I, high: I) -> I = _mm512_permutex2var_epi16(low, ODD_WORDS, high);
+        larger_half(x: I) -> I =
+            _mm512_max_epi32(_mm512_slli_epi32::<16>(x), _mm512_and_si512(x, _mm512_set1_epi32(0x7fff_0000)));
         halves(low: I, high: I) -> I = _mm512_permutex2var_epi16(low, EVEN_WORDS, high);
         max_i16(a: I, b: I) -> I = _mm512_max_epi16(a, b);
         fence() -> () = _mm_sfence();
@@ -205,7 +220,7 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    fn strip(self, x: I, _: u32) -> I {
+    fn strip(self, x: I, _: I) -> I {
         x
     }
     #[inline(always)]
@@ -237,8 +252,8 @@ impl Simd for Avx512 {
         const UP: i32 = _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC;
         // SAFETY: `self` says that the instructions exist.
         unsafe {
-            // On 2^23, whose ulp is 1; its own bits twice are 0 in the lower half.
-            let (four, one) = (_mm512_set1_ps(4.0), _mm512_set1_ps(8_388_608.0));
+            // Where the ulp is 1 for either sign; its bits twice are 0 in the lower half.
+            let (four, one) = (_mm512_set1_ps(4.0), _mm512_set1_ps(12_582_912.0));
             let floor = _mm512_fmadd_round_ps::<DOWN>(y, four, one);
             let ceil = _mm512_fmadd_round_ps::<UP>(y, four, one);
             _mm512_add_epi32(_mm512_castps_si512(floor), _mm512_castps_si512(ceil))
@@ -247,7 +262,7 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn e2m1_codes(self, x: B) -> B {
         // SAFETY: `self` says that the instructions exist.
-        unsafe { _mm512_permutexvar_epi8(x, E2M1_CODES) }
+        unsafe { _mm512_permutex2var_epi8(E2M1_CODES[0], x, E2M1_CODES[1]) }
     }
 
     #[inline(always)]
@@ -261,6 +276,19 @@ impl Simd for Avx512 {
                 _mm512_shuffle_i32x4::<0xdd>(first, second),
             );
             _mm512_max_epi32(lanes, _mm512_shuffle_i32x4::<0xb1>(lanes, lanes))
+        }
+    }
+
+    #[inline(always)]
+    fn maxima_of_halves(self, x: [I; 4]) -> I {
+        // SAFETY: `self` says that the instructions exist.
+        unsafe {
+            let lanes = max_quads(max_pairs(x[0], x[1]), max_pairs(x[2], x[3]));
+            let lanes = _mm512_max_epi32(lanes, _mm512_shuffle_i32x4::<0xb1>(lanes, lanes));
+            // The even blocks are in lanes 0 to 7 twice, the odd ones in the others.
+            let (even, odd) = (lanes, _mm512_shuffle_i32x4::<0x4e>(lanes, lanes));
+            let (low, high) = (_mm512_unpacklo_epi32(even, odd), _mm512_unpackhi_epi32(even, odd));
+            _mm512_shuffle_i32x4::<0x00>(low, high)
         }
     }
 

@@ -98,10 +98,9 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn lt(self, a: Self::F, b: Self::F) -> Self::M;
     fn eq(self, a: Self::F, b: Self::F) -> Self::M;
 
-    // Between them. Magnitudes to convert are below 2^22 where they round, 2^31 where they are cut.
+    // Between them. Magnitudes to cut are below 2^31.
     fn bits(self, x: Self::F) -> Self::I;
     fn float(self, x: Self::I) -> Self::F;
-    fn round(self, x: Self::F) -> Self::I;
     fn truncate(self, x: Self::F) -> Self::I;
     fn convert(self, x: Self::I) -> Self::F;
 
@@ -136,8 +135,8 @@ pub(super) trait Simd: Copy + Send + Sync {
     // Bytes.
     /// The lanes of four vectors, below 128, as bytes. What [`strip`](Self::strip) leaves is ignored.
     fn narrow(self, x: [Self::I; 4]) -> Self::B;
-    /// Lanes from `magic`, whose lower half is 0, on: less `magic`, unless narrowing ignores it.
-    fn strip(self, x: Self::I, magic: u32) -> Self::I;
+    /// `x` less `magic`, whose lower half is 0, unless narrowing ignores the upper half.
+    fn strip(self, x: Self::I, magic: Self::I) -> Self::I;
     /// Bytes with the signs of the lanes of four vectors.
     fn narrow_signs(self, x: [Self::I; 4]) -> Self::B;
     fn splat_b(self, x: u8) -> Self::B;
@@ -154,8 +153,8 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn store_nibbles(self, x: [Self::B; 2], to: &mut [u8; 64]);
 
     // E2M1.
-    /// What [`e2m1_codes`](Self::e2m1_codes) makes the code of y out of, 0 to 8, ties to even; what
-    /// [`strip`](Self::strip) leaves is ignored.
+    /// What [`e2m1_codes`](Self::e2m1_codes) makes the magnitude code of y out of, |y| below 8, ties to even;
+    /// what [`strip`](Self::strip) leaves is ignored.
     fn e2m1(self, y: Self::F) -> Self::I;
     fn e2m1_codes(self, x: Self::B) -> Self::B;
 
@@ -182,13 +181,25 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn lookup_lanes(self, table: Self::I, lanes: Self::I) -> Self::I;
     /// Entries of a table by nibbles.
     fn lookup(self, table: &[u32; 16], nibbles: Self::I) -> Self::I;
+    /// Bytes made f16: moved up by `left`, then down by `right` with their sign, and masked.
+    fn widen_codes(self, x: &[u8; LANES], left: u32, right: u32, mask: u16) -> Self::F;
+    /// Whether one of the bytes, masked, is above `last`.
+    fn any_above(self, x: &[u8; 64], mask: u8, last: u8) -> bool;
     /// f32 to the bits of bf16 or f16, nearest, ties to even; no NaN.
     fn to_bf16(self, x: Self::F) -> Self::I;
     fn to_f16(self, x: Self::F) -> Self::I;
+    /// f32 of the f16 in the upper halves.
+    fn widen_f16(self, x: Self::I) -> Self::F;
+    /// The upper halves of two vectors as 32 u16.
+    fn upper_halves(self, low: Self::I, high: Self::I) -> Self::I;
     /// The low halves of two vectors, below 2^16 each, as 32 u16.
     fn halves(self, low: Self::I, high: Self::I) -> Self::I;
 
     // 16-bit lanes, 32 of them.
+    /// The larger half of each lane as the upper half of an i32; both are not negative.
+    fn larger_half(self, x: Self::I) -> Self::I;
+    /// As [`maxima_of_8`](Self::maxima_of_8) of four vectors whose halves are blocks.
+    fn maxima_of_halves(self, x: [Self::I; 4]) -> Self::I;
     fn load_halves<H: Half>(self, x: &[H; 2 * LANES]) -> Self::I;
     /// Of signed ones.
     fn max_i16(self, a: Self::I, b: Self::I) -> Self::I;
@@ -213,15 +224,16 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn transpose(self, x: [Self::F; LANES]) -> [Self::F; LANES];
 }
 
-/// [`Simd::e2m1`] where no instruction helps: the code before rounding is min(2y, y + 2, y/2 + 4, 7), and
-/// rounding keeps the order, so that the least of the rounded lines is the code. They stand on 2^23, whose ulp
-/// is 1.
+/// [`Simd::e2m1`] where no instruction helps: with a = |y| the code before rounding is
+/// min(2a, a + 2, a/2 + 4, 7), and rounding keeps the order, so that the least of the rounded lines is the
+/// code. They stand on 2^23, whose ulp is 1.
 #[inline(always)]
 pub(super) fn e2m1_by_lines<S: Simd>(simd: S, y: S::F) -> S::I {
     const ONE: f32 = 8_388_608.0;
+    let y = simd.float(simd.and(simd.bits(y), simd.splat_i(0x7fff_ffff)));
     let steep = simd.mul_add_exact(y, simd.splat(2.0), simd.splat(ONE));
     let even = simd.add(y, simd.splat(ONE + 2.0));
     let flat = simd.mul_add_exact(y, simd.splat(0.5), simd.splat(ONE + 4.0));
     let code = simd.min(simd.min(steep, even), simd.min(flat, simd.splat(ONE + 7.0)));
-    simd.strip(simd.bits(code), ONE.to_bits())
+    simd.strip(simd.bits(code), simd.splat_i(ONE.to_bits() as i32))
 }

@@ -130,11 +130,6 @@ impl Simd for Portable {
         each(x, |x| f32::from_bits(x as u32))
     }
     #[inline(always)]
-    fn round(self, x: F) -> I {
-        // Where the ulp is 1, an addition rounds.
-        each(x, |x| ((x + 12_582_912.0).to_bits() as i32) - 0x4b40_0000)
-    }
-    #[inline(always)]
     fn truncate(self, x: F) -> I {
         each(x, |x| x as i32)
     }
@@ -231,8 +226,8 @@ impl Simd for Portable {
         from_fn(|i| x[i / LANES][i % LANES] as u8)
     }
     #[inline(always)]
-    fn strip(self, x: I, _: u32) -> I {
-        x
+    fn strip(self, x: I, magic: I) -> I {
+        self.sub_i(x, magic)
     }
     #[inline(always)]
     fn narrow_signs(self, x: [I; 4]) -> B {
@@ -322,6 +317,22 @@ impl Simd for Portable {
         each(nibbles, |nibble| table[nibble as usize & 15] as i32)
     }
     #[inline(always)]
+    fn widen_codes(self, x: &[u8; LANES], left: u32, right: u32, mask: u16) -> F {
+        each(*x, |x| {
+            let half = ((i32::from(x) << (16 + left)) >> (16 + right)) as u32 & u32::from(mask);
+            let (sign, magnitude) = ((half & 0x8000) << 16, (half & 0x7fff) << 13);
+            // A subnormal is taken a binade higher, with a leading bit that is then taken away.
+            let normal = f32::from_bits(magnitude + (112 << 23));
+            let subnormal = f32::from_bits(magnitude + (113 << 23)) - f32::from_bits(113 << 23);
+            let value = if magnitude < 1 << 23 { subnormal } else { normal };
+            f32::from_bits(value.to_bits() | sign)
+        })
+    }
+    #[inline(always)]
+    fn any_above(self, x: &[u8; 64], mask: u8, last: u8) -> bool {
+        x.iter().fold(0, |largest, x| largest.max(x & mask)) > last
+    }
+    #[inline(always)]
     fn to_bf16(self, x: F) -> I {
         each(x, |x| {
             let bits = x.to_bits();
@@ -343,6 +354,25 @@ impl Simd for Portable {
         })
     }
 
+    #[inline(always)]
+    fn widen_f16(self, x: I) -> F {
+        each(x, |x| f16::from_bits((x >> 16) as u16).to_f32())
+    }
+    #[inline(always)]
+    fn upper_halves(self, low: I, high: I) -> I {
+        self.halves(self.shr::<16>(low), self.shr::<16>(high))
+    }
+    #[inline(always)]
+    fn larger_half(self, x: I) -> I {
+        each(x, |x| (x << 16).max(x & 0x7fff_0000))
+    }
+    #[inline(always)]
+    fn maxima_of_halves(self, x: [I; 4]) -> I {
+        from_fn(|i| {
+            let half = &x[i % 8 / 2][i % 2 * 8..][..8];
+            half.iter().copied().fold(i32::MIN, i32::max)
+        })
+    }
     #[inline(always)]
     fn load_halves<H: Half>(self, x: &[H; 2 * LANES]) -> I {
         from_fn(|i| i32::from(x[2 * i].half_bits()) | i32::from(x[2 * i + 1].half_bits()) << 16)
