@@ -98,6 +98,39 @@ pub(super) struct Encoder<'a, S: Simd, const KIND: usize, const EVEN: bool, cons
     /// Of a draw: steps in a value of 1, times 2^16.
     fixed: S::F,
     draw_bits: Option<DrawBits>,
+    away: Away<S>,
+}
+
+/// Of rounding away from zero by addition: a float's smallest normal, half a step in a normal's bits, where the
+/// bits of its codes begin and what they begin with, and steps in 1.
+#[derive(Clone, Copy)]
+struct Away<S: Simd> {
+    first: S::I,
+    half: S::I,
+    cut: u32,
+    base: S::I,
+    steps: S::F,
+}
+
+impl<S: Simd> Away<S> {
+    #[inline(always)]
+    fn new(simd: S, kind: Kind) -> Self {
+        let (mantissa_bits, first) = match kind {
+            Kind::E2M1 => (1, 1.0f32.to_bits() as i32),
+            Kind::Float { mantissa_bits, first } => (mantissa_bits, first),
+            // Integers have subnormals only.
+            Kind::Integer { fraction_bits } => (fraction_bits, 1.0f32.to_bits() as i32),
+        };
+        let cut = 23 - mantissa_bits;
+        let steps = ((254 + mantissa_bits) << 23).wrapping_sub(first as u32);
+        Self {
+            first: simd.splat_i(first),
+            half: simd.splat_i(1 << (cut - 1)),
+            cut,
+            base: simd.splat_i((first - (1 << 23)) >> cut),
+            steps: simd.splat(f32::from_bits(steps)),
+        }
+    }
 }
 
 impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
@@ -117,6 +150,7 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
             max: simd.splat(plan.element.max),
             fixed: simd.splat(fixed),
             draw_bits: plan.rounding.draw_bits(),
+            away: Away::new(simd, plan.element.kind),
         }
     }
 
@@ -162,9 +196,13 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
             (magnitudes[i], signs[i]) = self.lanes(x[first + i], factors[first + i], draw);
         }
         let products = FORM == ANY && self.plan.map == Map::Product;
+        let magnitude = simd.narrow(magnitudes);
         let magnitude = match KIND == E2M1 && EVEN && !products {
-            true => simd.e2m1_codes(simd.narrow(magnitudes)),
-            false => simd.narrow(magnitudes),
+            true => simd.e2m1_codes(magnitude),
+            false if !EVEN && self.tells_ties() && !products => {
+                simd.e2m1_codes_ties_zero(magnitude)
+            }
+            false => magnitude,
         };
         self.join(magnitude, simd.narrow_signs(signs))
     }
@@ -221,14 +259,12 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
                 _ => simd.splat_i(0),
             };
         }
-        let a = match self.plan.rounding {
-            Steps::Away { carried: Some(below) } if FORM == ANY => {
-                let carried = simd.eq(a, simd.splat(below));
-                let half = simd.splat_i(below.next_up().to_bits() as i32);
-                simd.float(simd.select(carried, half, simd.bits(a)))
-            }
-            _ => a,
-        };
+        if FORM == ANY && self.plan.rounding == Steps::AwayByAddition {
+            return self.away_by_addition(simd.min(a, self.max));
+        }
+        if self.tells_ties() {
+            return simd.e2m1(simd.min(a, simd.splat(7.0)));
+        }
         let a = simd.min(a, self.max);
         match (KIND, self.plan.element.kind) {
             (E2M1, _) => {
@@ -256,6 +292,26 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
                 simd.shr::<16>(simd.add_i(t, draw))
             }
         }
+    }
+
+    /// Whether E2M1 is rounded with ties to zero by [`Simd::e2m1`].
+    #[inline(always)]
+    fn tells_ties(&self) -> bool {
+        S::TELLS_TIES && KIND == E2M1 && FORM == ANY && self.plan.rounding == Steps::Zero
+    }
+
+    /// ⌊fl(a / step + 0.5)⌋: from the smallest normal on half a step more, cut, which is the same there.
+    #[inline(always)]
+    fn away_by_addition(&self, a: S::F) -> S::I {
+        let simd = self.simd;
+        let Away { first, half, cut, base, steps } = self.away;
+        let small = simd.truncate(simd.mul_add_exact(a, steps, simd.splat(0.5)));
+        if KIND == INTEGER || KIND == INT4 {
+            return small;
+        }
+        let bits = simd.bits(a);
+        let normal = simd.sub_i(simd.shr_by(simd.add_i(bits, half), cut), base);
+        simd.select(simd.gt_i(first, bits), small, normal)
     }
 
     /// ⌊v⌋, or with ties to zero ⌈v⌉ − 1, the floor of the next float below.

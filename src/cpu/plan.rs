@@ -68,10 +68,10 @@ pub(super) enum Map {
 pub(super) enum Steps {
     /// To nearest, ties to even.
     Even,
-    /// To nearest, ties away from zero; and |y| of `carried` counts as half of the smallest step.
-    Away {
-        carried: Option<f32>,
-    },
+    /// To nearest, ties away from zero.
+    Away,
+    /// As ⌊fl(|y| / step + 0.5)⌋.
+    AwayByAddition,
     /// To nearest, ties to zero.
     Zero,
     Drawn(Draws),
@@ -146,19 +146,25 @@ impl Plan {
             && profile.headroom != Headroom::ThreeQuarters
             && !tensor.nan;
         let element = ElementSteps::new(format.element())?;
-        let rounding = Steps::new(profile, job.rounding)?;
+        let mut rounding = Steps::new(profile, job.rounding)?;
         let scale = ScaleSteps::new(profile, tensor)?;
         let nearest = !matches!(rounding, Steps::Drawn(_));
         let map = match profile.map {
             ElementMap::NearestProduct if nearest => {
-                // Products are exact, and the first of two equal errors is the smaller magnitude.
-                (element.kind == Kind::E2M1).then_some(Map::Product)?
+                // Products are exact, and the first of two equal errors is the smaller magnitude: under a
+                // power of two the nearest product is that of the nearest element.
+                (element.kind == Kind::E2M1).then_some(())?;
+                let power_of_two = format.scale() == Scale::E8M0;
+                if power_of_two { Map::Times } else { Map::Product }
             }
             ElementMap::OverProduct | ElementMap::OverQuotient | ElementMap::NearestProduct => {
                 Map::Over
             }
             _ => Map::Times,
         };
+        if nearest && profile.map == ElementMap::NearestProduct {
+            rounding = Steps::Zero;
+        }
         let zeros = BlockStatistics { amax: 0.0, std: 0.0 };
         let ScaleChoice::Scale(zero) = profile.block_scale(tensor, zeros) else { return None };
         let last = format.scale().float().map_or(254, |float| float.max_code());
@@ -167,6 +173,7 @@ impl Plan {
         for code in 0..=last {
             factors[usize::from(code)] = match profile.scaling(tensor, profile.stored_scale(code)) {
                 Scaling::Times(factor) if map == Map::Times => factor,
+                Scaling::Over(divisor) if map == Map::Times => 1.0 / divisor,
                 // x · 0 by a division, and no product is near.
                 Scaling::Times(_) => f32::INFINITY,
                 Scaling::Over(divisor) => divisor,
@@ -250,14 +257,11 @@ impl SearchSteps {
 
 impl Steps {
     fn new(profile: &Profile, rounding: Rounding) -> Option<Self> {
-        let half = profile.format().element().min_positive() * 0.5;
         Some(match (rounding, profile.ties) {
             (Rounding::Stochastic(draws), _) => Self::Drawn(Draws::new(draws)),
             (Rounding::Nearest, Ties::Even) => Self::Even,
-            (Rounding::Nearest, Ties::Away) => Self::Away { carried: None },
-            (Rounding::Nearest, Ties::AwayByAddition) => {
-                Self::Away { carried: Some(half.next_down()) }
-            }
+            (Rounding::Nearest, Ties::Away) => Self::Away,
+            (Rounding::Nearest, Ties::AwayByAddition) => Self::AwayByAddition,
             (Rounding::Nearest, Ties::Zero) => Self::Zero,
         })
     }

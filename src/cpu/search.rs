@@ -109,12 +109,19 @@ impl<S: Simd> Square<S> {
         simd.store_i(self.scale, &mut scale);
         simd.store_i(self.low, &mut low);
         simd.store_i(self.high, &mut high);
-        for (to, scale) in scales.iter_mut().zip(scale) {
-            *to = scale as u8;
+        let (mut all_codes, all_scales) = ([0; SQUARE / 2], scale.map(|scale| scale as u8));
+        for (i, to) in all_codes.as_chunks_mut().0.iter_mut().enumerate() {
+            *to = (u64::from(low[i]) | u64::from(high[i]) << 32).to_le_bytes();
         }
-        for (i, to) in codes.chunks_mut(8).enumerate() {
-            let bytes = (u64::from(low[i]) | u64::from(high[i]) << 32).to_le_bytes();
-            to.copy_from_slice(&bytes[..to.len()]);
+        match (
+            <&mut [u8; SQUARE / 2]>::try_from(&mut *codes),
+            <&mut [u8; LANES]>::try_from(&mut *scales),
+        ) {
+            (Ok(codes), Ok(scales)) => (*codes, *scales) = (all_codes, all_scales),
+            _ => {
+                codes.copy_from_slice(&all_codes[..codes.len()]);
+                scales.copy_from_slice(&all_scales[..scales.len()]);
+            }
         }
     }
 }
@@ -138,62 +145,90 @@ fn square<S: Simd, T: Input, const SQUARED: bool>(
     for x in x {
         amax = simd.max_i(amax, simd.and(simd.bits(x), magnitude));
     }
-    let (six, six_error) = candidate::<S, SQUARED>(simd, chooser, search, &x, amax, 1.0)?;
-    let (four, four_error) = candidate::<S, SQUARED>(simd, chooser, search, &x, amax, 1.5)?;
-    let better = simd.lt(four_error, six_error);
+    let mut six = Candidate::new(simd, chooser, search, amax, 1.0)?;
+    let mut four = Candidate::new(simd, chooser, search, amax, 1.5)?;
+    for i in 0..LANES {
+        // Both at once: neither has to wait for its own sum.
+        let absolute = simd.float(simd.and(simd.bits(x[i]), magnitude));
+        six.element::<SQUARED>(simd, search, i, x[i], absolute);
+        four.element::<SQUARED>(simd, search, i, x[i], absolute);
+    }
+    let better = simd.lt(four.error, six.error);
     Some(Square {
         scale: simd.select(better, four.scale, six.scale),
-        low: simd.select(better, four.low, six.low),
-        high: simd.select(better, four.high, six.high),
+        low: simd.select(better, four.codes[0], six.codes[0]),
+        high: simd.select(better, four.codes[1], six.codes[1]),
     })
 }
 
-/// The blocks under the scale whose quotient is multiplied by `stretch`, and what it leaves of them.
-#[inline(always)]
-fn candidate<S: Simd, const SQUARED: bool>(
-    simd: S,
-    chooser: &Chooser<'_, S, NV>,
-    search: SearchSteps,
-    x: &[S::F; LANES],
-    amax: S::I,
-    stretch: f32,
-) -> Option<(Square<S>, S::F)> {
-    let (scale_code, scale, factor) = chooser.float(amax, stretch)?;
-    // fl(fl(fl(q · s) · g) / T) of 1 and of 1.5.
-    let (stored, target) = (simd.splat(search.stored), simd.splat(search.target));
-    let one = simd.div(simd.mul(scale, stored), target);
-    let more = simd.mul(simd.mul(scale, simd.splat(1.5)), stored);
-    let more = simd.div(more, target);
-    // Neither end of f32's range, where a power of two more or less would round. A scale of 0 is exact.
-    let zero = simd.eq(scale, simd.splat(0.0));
-    let (low, high) = (simd.splat(f32::from_bits(32 << 23)), simd.splat(f32::from_bits(222 << 23)));
-    let checked = simd.float(simd.select(zero, simd.bits(high), simd.bits(one)));
-    let (small, large) = (simd.lt(checked, low), simd.lt(high, more));
-    if simd.any(small, large) {
-        return None;
+/// The blocks under one scale each, and what it leaves of them.
+#[derive(Clone, Copy)]
+struct Candidate<S: Simd> {
+    scale: S::I,
+    factor: S::F,
+    /// The values of the elements 1 and 1.5.
+    one: S::F,
+    more: S::F,
+    of_one: S::I,
+    of_more: S::I,
+    codes: [S::I; 2],
+    error: S::F,
+}
+
+impl<S: Simd> Candidate<S> {
+    /// The scale whose quotient is multiplied by `stretch`.
+    #[inline(always)]
+    fn new(
+        simd: S,
+        chooser: &Chooser<'_, S, NV>,
+        search: SearchSteps,
+        amax: S::I,
+        stretch: f32,
+    ) -> Option<Self> {
+        let (code, scale, factor) = chooser.float(amax, stretch)?;
+        // fl(fl(fl(q · s) · g) / T) of 1 and of 1.5.
+        let (stored, target) = (simd.splat(search.stored), simd.splat(search.target));
+        let one = simd.div(simd.mul(scale, stored), target);
+        let more = simd.mul(simd.mul(scale, simd.splat(1.5)), stored);
+        let more = simd.div(more, target);
+        // Neither end of f32's range, where a power of two more or less would round. 0 is exact.
+        let zero = simd.eq(scale, simd.splat(0.0));
+        let (low, high) =
+            (simd.splat(f32::from_bits(32 << 23)), simd.splat(f32::from_bits(222 << 23)));
+        let checked = simd.float(simd.select(zero, simd.bits(high), simd.bits(one)));
+        if simd.any(simd.lt(checked, low), simd.lt(high, more)) {
+            return None;
+        }
+        let (of_one, of_more) = (simd.load_i(&OF_ONE), simd.load_i(&OF_ONE_AND_A_HALF));
+        let (codes, error) = ([simd.splat_i(0); 2], simd.splat(0.0));
+        Some(Self { scale: code, factor, one, more, of_one, of_more, codes, error })
     }
-    let (of_one, of_more) = (simd.load_i(&OF_ONE), simd.load_i(&OF_ONE_AND_A_HALF));
-    let magnitude = simd.splat_i(0x7fff_ffff);
-    let mut error = simd.splat(0.0);
-    let mut codes = [simd.splat_i(0); 2];
-    for i in 0..LANES {
-        let y = simd.mul(x[i], factor);
-        let code = e2m1_by_lines(simd, simd.float(simd.and(simd.bits(y), magnitude)));
-        let code = simd.and(code, simd.splat_i(7));
-        let of_one = simd.float(simd.lookup_lanes(of_one, code));
-        let of_more = simd.float(simd.lookup_lanes(of_more, code));
-        let decoded = simd.mul_add_exact(one, of_one, simd.mul(more, of_more));
+
+    /// Element i of every block.
+    #[inline(always)]
+    fn element<const SQUARED: bool>(
+        &mut self,
+        simd: S,
+        search: SearchSteps,
+        i: usize,
+        x: S::F,
+        absolute: S::F,
+    ) {
+        let y = simd.mul(x, self.factor);
+        let code = simd.and(e2m1_by_lines(simd, y), simd.splat_i(7));
+        let of_one = simd.float(simd.lookup_lanes(self.of_one, code));
+        let of_more = simd.float(simd.lookup_lanes(self.of_more, code));
+        let decoded = simd.mul_add_exact(self.one, of_one, simd.mul(self.more, of_more));
         // Both have the sign of x.
-        let difference = simd.sub(decoded, simd.float(simd.and(simd.bits(x[i]), magnitude)));
+        let difference = simd.sub(decoded, absolute);
         let term = match SQUARED {
             true => simd.mul(difference, difference),
-            false => simd.float(simd.and(simd.bits(difference), magnitude)),
+            false => simd.float(simd.and(simd.bits(difference), simd.splat_i(0x7fff_ffff))),
         };
-        error = simd.add(error, term);
-        let signed = if search.keeps_zero_sign { x[i] } else { simd.add(y, simd.splat(0.0)) };
+        self.error = simd.add(self.error, term);
+        let signed = if search.keeps_zero_sign { x } else { simd.add(y, simd.splat(0.0)) };
         let sign = simd.and(simd.shr::<28>(simd.bits(signed)), simd.splat_i(8));
         let shifted = simd.shl_by(simd.or(code, sign), 4 * (i as u32 % 8));
-        codes[i / 8] = simd.or(codes[i / 8], shifted);
+        self.codes[i / 8] = simd.or(self.codes[i / 8], shifted);
     }
-    Some((Square { scale: scale_code, low: codes[0], high: codes[1] }, error))
 }

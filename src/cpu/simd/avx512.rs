@@ -71,25 +71,28 @@ const fn parts<const UNITS: usize, const PARTS: usize>() -> I {
 const QWORDS: I = parts::<8, 2>();
 const DWORDS: I = parts::<16, 4>();
 
-/// The magnitude code of y = i / 8, ties to even, of i from 0 to 63 and then from −64 to −1.
-const E2M1_CODES: [I; 2] = {
+/// The magnitude code of y = i / 8, of i from 0 to 63 and then from −64 to −1.
+const fn e2m1_codes(ties_zero: bool) -> [I; 2] {
     let mut pairs = [[0; 32]; 2];
     let mut i = 0;
     while i < 128 {
         let steps = if i < 64 { i } else { 128 - i };
         // Above 0.25, at 0.75, above 1.25, at 1.75, above 2.5, at 3.5, above 5.
+        let at = if ties_zero { 1 } else { 0 };
         let code = (steps > 2) as u16
-            + (steps >= 6) as u16
+            + (steps >= 6 + at) as u16
             + (steps > 10) as u16
-            + (steps >= 14) as u16
+            + (steps >= 14 + at) as u16
             + (steps > 20) as u16
-            + (steps >= 28) as u16
+            + (steps >= 28 + at) as u16
             + (steps > 40) as u16;
         pairs[i / 64][i % 64 / 2] |= code << (i % 2 * 8);
         i += 1;
     }
     [words(pairs[0]), words(pairs[1])]
-};
+}
+const E2M1_CODES: [I; 2] = e2m1_codes(false);
+const E2M1_CODES_TIES_ZERO: [I; 2] = e2m1_codes(true);
 
 impl Simd for Avx512 {
     type F = F;
@@ -263,6 +266,12 @@ impl Simd for Avx512 {
     fn e2m1_codes(self, x: B) -> B {
         // SAFETY: `self` says that the instructions exist.
         unsafe { _mm512_permutex2var_epi8(E2M1_CODES[0], x, E2M1_CODES[1]) }
+    }
+    const TELLS_TIES: bool = true;
+    #[inline(always)]
+    fn e2m1_codes_ties_zero(self, x: B) -> B {
+        // SAFETY: `self` says that the instructions exist.
+        unsafe { _mm512_permutex2var_epi8(E2M1_CODES_TIES_ZERO[0], x, E2M1_CODES_TIES_ZERO[1]) }
     }
 
     #[inline(always)]

@@ -157,6 +157,11 @@ pub(super) trait Simd: Copy + Send + Sync {
     /// what [`strip`](Self::strip) leaves is ignored.
     fn e2m1(self, y: Self::F) -> Self::I;
     fn e2m1_codes(self, x: Self::B) -> Self::B;
+    /// Whether what [`e2m1`](Self::e2m1) gives tells ties, for
+    /// [`e2m1_codes_ties_zero`](Self::e2m1_codes_ties_zero).
+    const TELLS_TIES: bool;
+    /// As [`e2m1_codes`](Self::e2m1_codes) with ties to zero.
+    fn e2m1_codes_ties_zero(self, x: Self::B) -> Self::B;
 
     // Blocks. A vector can hold a lane for each of eight blocks, or of four.
     /// Of eight vectors the largest signed lane of each.

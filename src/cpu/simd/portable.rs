@@ -274,6 +274,11 @@ impl Simd for Portable {
     fn e2m1_codes(self, x: B) -> B {
         x
     }
+    const TELLS_TIES: bool = false;
+    #[inline(always)]
+    fn e2m1_codes_ties_zero(self, x: B) -> B {
+        x
+    }
 
     #[inline(always)]
     fn maxima_of_8(self, x: [I; 8]) -> I {
