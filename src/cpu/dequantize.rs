@@ -1,8 +1,8 @@
 //! Dequantize: groups of 128 codes, written past the cache where they do not fit it.
 //!
-//! 4-bit codes are looked up: a table has, for each scale code, the 16 values as the reference decodes them.
-//! Codes of a byte are widened and multiplied; a group in which that is not all (NaN, Inf) is decoded as the
-//! reference has it.
+//! 4-bit codes are looked up: a table has, for each scale code, the 16 values as the reference decodes
+//! them. Codes of a byte are widened and multiplied; a group in which that is not all (NaN, Inf, scales
+//! near the ends of f32's range) is decoded as the reference has it.
 #![allow(unsafe_code)]
 
 use super::Cpu;
@@ -15,17 +15,19 @@ use crate::numerics::{DecodeRule, Profile, TensorScale};
 use crate::{QuantizedTensor, Real};
 use half::{bf16, f16};
 
-/// Outputs from this size on do not fit a cache, so that writing past it saves reading their lines.
+/// Outputs from this size on are taken not to fit the cache, so that writing past it saves reading their
+/// lines.
 const STREAMED_BYTES: usize = 16 << 20;
 
-/// Outputs above this many elements have most scales, so that their table is made without a look at them.
+/// Tensors above this many elements are taken to have most scale codes: their table is made of all, without
+/// a look.
 const MOST_SCALES: usize = 1 << 22;
 
 /// What is written: f32, bf16 or f16.
 pub(super) trait Output: Real + Default {
     /// Lines of 64 bytes of a group.
     const LINES: usize;
-    /// Whether it is the upper half of an f32.
+    /// Whether it is the upper half of an f32: bf16.
     const UPPER: bool;
     /// The bits.
     fn bits(x: f32) -> u32;
@@ -82,7 +84,7 @@ struct Plan<'a> {
     format: Format,
     tensor_scale: Option<TensorScale>,
     decoder: Decoder,
-    /// Values are the upper halves of f32, without rounding.
+    /// Values as bf16 are the upper halves of those as f32, without rounding.
     exact: bool,
 }
 
@@ -103,7 +105,8 @@ impl<'a> Plan<'a> {
             profile.decode,
             DecodeRule::AmaxLast | DecodeRule::Halved | DecodeRule::TimesDecodePlusZero
         );
-        // What the kernel takes for the element 1: an integer, or the f16 with the code's bits.
+        // The kernel takes codes for integers, or for the f16 that has their bits: the element that it
+        // takes for 1.
         let (unit, moderate) = match element {
             Element::Int(int) => (exp2(-i32::from(int.fraction_bits())), true),
             Element::Float(float) => {
@@ -336,10 +339,10 @@ struct Group<'a, S: Simd, const KERNEL: usize> {
     shift: usize,
     exact: bool,
     bits: u32,
-    /// A float's bits but its sign, and the largest of them that are a number.
+    /// The bits of a float's code but its sign, and the largest magnitude code that is a number.
     magnitude: u8,
     last: u8,
-    /// How its code becomes an f16.
+    /// How the code becomes an f16: see [`Simd::widen_codes`].
     left: u32,
     right: u32,
     place: u16,

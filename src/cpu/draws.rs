@@ -1,4 +1,5 @@
-//! Draws of a group of elements at once: eight calls of Philox, a u64 each.
+//! Draws of a group of elements at once: eight calls of Philox, each in a u64 of the vector, and with 16
+//! bits eight more.
 
 use super::simd::{GROUP, LANES, Simd};
 use crate::numerics::{DrawBits, PHILOX_MULTIPLIERS, PHILOX_WEYL, Stochastic};
@@ -59,7 +60,7 @@ impl GroupDraws {
         }
     }
 
-    /// The draws of vector `i`, in 16 bits.
+    /// The draws of vector `i` of the group as 16 bits: those of 8 are the upper ones.
     #[inline(always)]
     pub(super) fn vector<S: Simd>(&self, simd: S, bits: DrawBits, i: usize) -> S::I {
         match bits {
@@ -75,7 +76,7 @@ impl GroupDraws {
     }
 }
 
-/// Eight calls from `first` on, their words in order.
+/// Eight calls from `first` on, their four words each in order.
 #[inline(always)]
 fn calls<S: Simd>(simd: S, draws: &Draws, row: u32, first: u32, to: &mut [u32; 32]) {
     const EACH: [u32; LANES] = [0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 0];

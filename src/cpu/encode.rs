@@ -88,14 +88,15 @@ pub(super) const INT4: usize = 3;
 /// Encodes with what a plan says, its constants in registers.
 ///
 /// `KIND` is the plan's kind of element, `EVEN` whether rounding is to nearest even, and `FORM` that of
-/// [`Chooser`](super::scale::Chooser): all but one have the signs of x and elements multiplied.
+/// [`Chooser`](super::scale::Chooser): all but [`ANY`] multiply elements and keep the signs of x.
 #[derive(Clone, Copy)]
 pub(super) struct Encoder<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize> {
     simd: S,
     plan: &'a Plan,
     magnitude: S::I,
     max: S::F,
-    /// Of a draw: steps in a value of 1, times 2^16.
+    /// Makes values fixed point with 16 bits for a draw: steps in a value of 1, times 2^16. Floats work
+    /// theirs out by binade.
     fixed: S::F,
     draw_bits: Option<DrawBits>,
     away: Away<S>,
@@ -190,7 +191,7 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
         for i in 0..4 {
             let draw = match self.draw_bits {
                 Some(bits) if !EVEN => draws.vector(simd, bits, first + i),
-                // To nearest is a draw of a half.
+                // Ties away from zero are a draw of a half, those to zero the same of what `cut` leaves.
                 _ => simd.splat_i(0x8000),
             };
             (magnitudes[i], signs[i]) = self.lanes(x[first + i], factors[first + i], draw);
@@ -212,7 +213,7 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
     fn lanes(&self, x: S::F, factor: S::F, draw: S::I) -> (S::I, S::I) {
         let simd = self.simd;
         if FORM == MX && KIND == E2M1 && EVEN {
-            // Below 8, and the sign does not matter.
+            // |y| is below 8 by the scale, and `e2m1` does not mind the sign.
             return (simd.e2m1(simd.mul(x, factor)), simd.bits(x));
         }
         if FORM != ANY {

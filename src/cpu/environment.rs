@@ -79,7 +79,7 @@ mod aarch64 {
     }
 }
 
-/// Nothing is known of other targets.
+/// Other targets: nothing is known of them, and nothing set.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 use other::{CONTROL, DEFAULT, Register, read, write};
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]

@@ -38,7 +38,7 @@ impl Level {
     pub const NAMED: [(&'static str, Self); 3] =
         [("portable", Self::Portable), ("avx2", Self::Avx2), ("avx512", Self::Avx512)];
 
-    /// The variable that lowers [`Level::default`].
+    /// The variable that names [`Level::default`].
     pub const VARIABLE: &'static str = "BLOCKSCALE_CPU_LEVEL";
 
     /// Whether this processor has it.

@@ -1,8 +1,10 @@
 //! The host path: kernels over vectors, once for each [`Level`], on threads (feature `parallel`).
 //!
-//! A call is worked out into a plan; groups of 128 elements go through the kernels of its level, and blocks
-//! that are not ordinary (NaN, Inf, scales at the end of their range) to the reference, as do the profiles
-//! and formats that no plan knows.
+//! A call is worked out into a plan ([`plan`] for quantize, one of its own in
+//! [`dequantize`](mod@dequantize)), cut into [`pieces`] for [`threads`], and each piece goes through a
+//! kernel of its level in groups of 128 elements. A group with a block that is not ordinary (NaN, Inf, a
+//! scale at the end of its range) goes to the reference, and so do whole tensors of profiles and formats
+//! that no plan knows: the same bytes, slowly.
 // Loops over vectors index several arrays of them.
 #![allow(clippy::needless_range_loop)]
 

@@ -24,7 +24,7 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// The default level, and all threads of the pool that the call runs in.
+    /// The default level, and all threads of the pool that the call is made in, or of the global one.
     pub const fn new() -> Self {
         Self { level: None, threads: None }
     }
@@ -37,10 +37,11 @@ impl Cpu {
         Ok(Self { level: Some(level.require()?), ..self })
     }
 
-    /// At most so many threads at once. They are those of rayon's pool that the call runs in
-    /// ([`rayon::ThreadPool::install`](https://docs.rs/rayon/latest/rayon/struct.ThreadPool.html)),
-    /// or of its global pool; one thread is the caller's own. Without feature `parallel` there is
-    /// only that one.
+    /// At most so many threads at once. With one the caller's own thread does the work, as it does for
+    /// small tensors and without feature `parallel`. With several the work runs on the threads of rayon's
+    /// pool that the call is made in
+    /// ([`rayon::ThreadPool::install`](https://docs.rs/rayon/latest/rayon/struct.ThreadPool.html)), or of
+    /// its global pool; a caller that is none of them waits.
     pub const fn threads(self, threads: NonZeroUsize) -> Self {
         Self { threads: Some(threads), ..self }
     }

@@ -41,9 +41,11 @@ impl Sizes {
     }
 }
 
-/// Several rows at once, then parts of them: either holds the other's whole.
+/// What a thread takes at a time: several short rows together, or a part of one long row. Tensors are cut
+/// into `several`, and these into `part`: short rows are one part, and of long ones `several` is one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Cut {
+    /// Rows in `several`.
     pub rows: usize,
     pub several: Sizes,
     pub part: Sizes,

@@ -1,4 +1,4 @@
-//! What the kernels of the host path are told of a quantization: a profile worked out in numbers.
+//! What the kernels of quantize are told: a profile worked out in numbers.
 
 use super::draws::Draws;
 use crate::Blocks;
@@ -9,18 +9,19 @@ use crate::numerics::{
 };
 use crate::reference::Job;
 
-/// A quantization that the kernels take. Blocks that are not ordinary (NaN, Inf, scales at the end of
-/// their range) go to the reference.
+/// A quantization that the kernels take, with what they need to know of it. "Not for these steps" and "odd"
+/// say below which blocks they leave to the reference, besides those with NaN or Inf.
 pub(super) struct Plan {
     pub scale: ScaleSteps,
-    /// Scale of a block of zeros.
+    /// Scale code of a block of zeros.
     pub zero_code: u8,
     /// The value of the scale that a code of 0 becomes.
     pub zero_becomes: f32,
-    /// No element can be scaled by the scale code 0.
+    /// The scale code 0 has no factor: blocks that get it are odd.
     pub zero_scale_is_odd: bool,
-    /// By scale code: what elements are multiplied with, or divided by, or what products of the
-    /// elements' values to look for.
+    /// By scale code: what elements are multiplied with or divided by, or, to find the nearest product,
+    /// what the elements' values are multiplied with ([`Map`]). Kernels of the form Mx work theirs out, and
+    /// so do those of Nv, but for code 0.
     pub factors: [f32; 256],
     pub map: Map,
     /// Elements of a block: 16 or 32.
@@ -35,7 +36,7 @@ pub(super) struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct SearchSteps {
     /// Whether errors are squared.
-    pub squares: bool,
+    pub squared: bool,
     /// Values are fl(fl(fl(q · s) · stored) / target).
     pub stored: f32,
     pub target: f32,
@@ -89,9 +90,9 @@ pub(super) struct ElementSteps {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     E2M1,
-    /// The bits of the smallest normal as an f32.
     Float {
         mantissa_bits: u32,
+        /// The bits of the smallest normal as an f32.
         first: i32,
     },
     Integer {
@@ -128,11 +129,12 @@ pub(super) enum ScaleSteps {
         mantissa_bits: u32,
         /// What the code 0 becomes.
         zero_becomes: u8,
-        /// numerator / (scale · product) is what elements are multiplied with.
+        /// numerator / (scale · product) is what elements are multiplied with, in the form Nv.
         numerator: f32,
         product: f32,
         /// A quotient of 0 is not for these steps.
         refuses_zero: bool,
+        /// ggml's cast in place of that to nearest even.
         half_up: bool,
     },
 }
@@ -169,12 +171,12 @@ impl Plan {
         let ScaleChoice::Scale(zero) = profile.block_scale(tensor, zeros) else { return None };
         let last = format.scale().float().map_or(254, |float| float.max_code());
         let mut factors = [0.0; 256];
-        // Powers of two need no table, unless some other form does.
+        // Of all codes, whatever the form: `all` below looks at them.
         for code in 0..=last {
             factors[usize::from(code)] = match profile.scaling(tensor, profile.stored_scale(code)) {
                 Scaling::Times(factor) if map == Map::Times => factor,
                 Scaling::Over(divisor) if map == Map::Times => 1.0 / divisor,
-                // x · 0 by a division, and no product is near.
+                // A factor of 0: dividing by Inf gives 0 as well, and no product but that of 0 is near.
                 Scaling::Times(_) => f32::INFINITY,
                 Scaling::Over(divisor) => divisor,
             };
@@ -247,7 +249,7 @@ impl SearchSteps {
             && profile.cast == ScaleCast::Rne
             && matches!(profile.sign, SignRule::Bit | SignRule::Negative);
         suits.then_some(Self {
-            squares: profile.search == Search::FourOverSixMse,
+            squared: profile.search == Search::FourOverSixMse,
             stored: job.tensor.stored?.value(),
             target: profile.tensor_target(),
             keeps_zero_sign: profile.sign == SignRule::Bit,

@@ -16,7 +16,7 @@ use crate::shape::Extents;
 use crate::{Blocks, Real};
 
 /// Rows of k elements that begin at `row` (of all matrices) and `column`, and their outputs. With tiles
-/// they share their scales.
+/// they are those of one row of tiles, and share their scales.
 pub(super) struct Piece<'a, T> {
     pub x: &'a [T],
     pub codes: &'a mut [u8],
@@ -160,7 +160,7 @@ fn of_kind<T: Real + Input, const KIND: usize>(
     let form = if job.blocks == Blocks::Tile { Form::Any } else { plan.form() };
     match form {
         Form::Mx => of_form::<T, KIND, MX>(level, plan, job, piece),
-        // No other named element has such scales.
+        // No other element of a named format has such scales; built formats take the general kernel.
         Form::Nv if KIND == E2M1 || KIND == INT4 => of_form::<T, KIND, NV>(level, plan, job, piece),
         Form::Nv | Form::Any => of_form::<T, KIND, ANY>(level, plan, job, piece),
     }
@@ -205,7 +205,7 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool> Ke
     }
 }
 
-/// Quantizes groups.
+/// Quantizes groups at a level.
 #[derive(Clone, Copy)]
 struct Group<'a, S: Simd, const KIND: usize, const FORM: usize, const EVEN: bool> {
     simd: S,

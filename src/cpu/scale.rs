@@ -13,15 +13,16 @@ pub(super) const ANY: usize = 2;
 pub(super) struct Chooser<'a, S: Simd, const FORM: usize> {
     simd: S,
     plan: &'a Plan,
+    /// Whether `divisor` and `over` are not 1: divisions are slow.
     divides: [bool; 2],
     divisor: S::F,
     multiplier: S::F,
     over: S::F,
-    /// Of E8M0.
+    /// Of E8M0; `most` is the largest ordinary quotient, as bits.
     add: S::I,
     subtract: S::I,
     most: S::I,
-    /// Of floats.
+    /// Of floats; quotients are kept within `lowest` and `highest`.
     lowest: S::F,
     highest: S::F,
     first: S::I,
@@ -32,8 +33,8 @@ pub(super) struct Chooser<'a, S: Simd, const FORM: usize> {
     product: S::F,
 }
 
-/// The scale codes of the blocks of a group, and the factors of their elements, a lane each; these are looked
-/// up where the form is [`ANY`].
+/// The scale codes of the blocks of a group, and the factors of their elements, a lane each. Where the form
+/// is [`ANY`], factors are looked up by code instead.
 #[derive(Clone, Copy)]
 pub(super) struct GroupScales<S: Simd> {
     codes: u64,
@@ -235,12 +236,13 @@ impl<'a, S: Simd, const FORM: usize> Chooser<'a, S, FORM> {
 const INFINITE: i32 = 0x7f80_0000;
 const SMALLEST_NORMAL: i32 = 0x0080_0000;
 
-/// The codes of blocks with these amaxes (as bits), or `None` where a block is not ordinary.
+/// The codes of blocks with these amaxes (as bits) by the steps of any plan; `None` where one is not
+/// ordinary.
 #[inline(always)]
 pub(super) fn scale_codes<S: Simd>(simd: S, plan: &Plan, amax: S::I) -> Option<S::I> {
     let zero = simd.eq_i(amax, simd.splat_i(0));
-    let one = simd.splat_i(1.0f32.to_bits() as i32);
     // A block of zeros counts as 1 until its code is known.
+    let one = simd.splat_i(1.0f32.to_bits() as i32);
     let infinite = simd.gt_i(amax, simd.splat_i(INFINITE - 1));
     if simd.any(infinite, infinite) {
         return None;
@@ -326,7 +328,7 @@ fn cast<S: Simd>(simd: S, scale: &ScaleSteps, d: S::F) -> Option<S::I> {
     }
     let d = simd.min(simd.max(d, simd.splat(least)), simd.splat(most));
     let mut code = match half_up {
-        // Nothing is ignored of scales.
+        // Nothing above a scale's byte is ignored, so what `strip` leaves is masked.
         false => simd.and(nearest_even(simd, d, first, mantissa_bits), simd.splat_i(0xff)),
         true => half_up_e4m3(simd, d),
     };

@@ -11,11 +11,11 @@ use crate::Real;
 use crate::error::Result;
 use crate::reference::Job;
 
-/// Elements of the blocks of a vector.
+/// Elements of a square: 16 blocks of 16, whose columns become vectors.
 const SQUARE: usize = LANES * LANES;
 
-/// What a code's value has of that of 1, and of that of 1.5: the rounding of a product is the same for
-/// elements that differ by a power of two.
+/// The value of a magnitude code as a multiple of 1, or of 1.5 (the other table has 0 there): the rounding
+/// of a product is the same for elements that differ by a power of two.
 const OF_ONE: [u32; 16] = values([0.0, 0.5, 1.0, 0.0, 2.0, 0.0, 4.0, 0.0]);
 const OF_ONE_AND_A_HALF: [u32; 16] = values([0.0, 0.0, 0.0, 1.0, 0.0, 2.0, 0.0, 4.0]);
 const fn values(of_codes: [f32; 8]) -> [u32; 16] {
@@ -36,13 +36,13 @@ pub(super) fn run<T: Real + Input>(
     job: &Job,
     piece: Piece<'_, T>,
 ) -> Result<()> {
-    match search.squares {
+    match search.squared {
         true => dispatch(level, Squares::<T, true> { plan, search, job, piece }),
         false => dispatch(level, Squares::<T, false> { plan, search, job, piece }),
     }
 }
 
-/// A piece; the error is Σ d² or Σ |d|.
+/// A piece, square by square; the error is Σ d² if `SQUARED`, else Σ |d|.
 struct Squares<'a, T, const SQUARED: bool> {
     plan: &'a Plan,
     search: SearchSteps,

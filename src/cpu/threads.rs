@@ -7,7 +7,8 @@ use crate::error::Result;
 #[cfg(feature = "parallel")]
 const SERIAL: usize = 1 << 17;
 
-/// Does every piece, in any order, on as many threads as `cpu` and the pool at hand allow.
+/// Does every piece, in any order, on as many threads as `cpu` and the pool at hand allow: in the caller's
+/// own thread if that is one.
 pub(super) fn for_each<P: Send>(
     cpu: Cpu,
     elements: usize,

@@ -389,7 +389,7 @@ impl Simd for Avx2 {
             let (a, b) = (_mm256_loadu_si256(x), _mm256_loadu_si256(x.add(1)));
             let largest = _mm256_max_epu8(_mm256_and_si256(a, mask), _mm256_and_si256(b, mask));
             let last = _mm256_set1_epi8(last as i8);
-            // As large as the largest of both, unless it is larger.
+            // The larger of `last` and a byte is `last`, unless the byte is above it.
             _mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_max_epu8(largest, last), last)) != -1
         }
     }
@@ -516,7 +516,8 @@ unsafe fn transpose8(x: [__m256; 8]) -> [__m256; 8] {
     a
 }
 
-/// Of each 128-bit lane: the larger of a's elements i and i + 2 beside those of b, twice.
+/// Of each 128-bit lane: the larger of a's elements 0 and 2, that of b's, and the same of their elements 1
+/// and 3.
 ///
 /// # Safety
 /// The processor has the level.
@@ -526,7 +527,8 @@ unsafe fn max_pairs(a: __m256i, b: __m256i) -> __m256i {
     unsafe { _mm256_max_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b)) }
 }
 
-/// Of each 128-bit lane of four vectors in two: the largest element of each.
+/// Of each 128-bit lane of four vectors, as two results of [`max_pairs`]: the largest element of each, in
+/// order.
 ///
 /// # Safety
 /// The processor has the level.

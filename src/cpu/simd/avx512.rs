@@ -71,7 +71,8 @@ const fn parts<const UNITS: usize, const PARTS: usize>() -> I {
 const QWORDS: I = parts::<8, 2>();
 const DWORDS: I = parts::<16, 4>();
 
-/// The magnitude code of y = i / 8, of i from 0 to 63 and then from −64 to −1.
+/// The magnitude code of y = i / 8, of i from 0 to 63 and then from −64 to −1; an odd i stands for all between
+/// its neighbours.
 const fn e2m1_codes(ties_zero: bool) -> [I; 2] {
     let mut pairs = [[0; 32]; 2];
     let mut i = 0;
@@ -212,7 +213,7 @@ impl Simd for Avx512 {
         }
     }
 
-    /// Byte lanes of two vectors take turns, 128 bits of each.
+    /// Each 128-bit lane has eight bytes of vectors 0 and 1, then eight of vectors 2 and 3.
     #[inline(always)]
     fn narrow(self, x: [I; 4]) -> B {
         // SAFETY: `self` says that the instructions exist.
@@ -427,7 +428,8 @@ impl Simd for Avx512 {
     }
 }
 
-/// Of each 128-bit lane: the larger of a's elements i and i + 2 beside those of b, twice.
+/// Of each 128-bit lane: the larger of a's elements 0 and 2, that of b's, and the same of their elements 1
+/// and 3.
 ///
 /// # Safety
 /// The processor has the level.
@@ -437,7 +439,8 @@ unsafe fn max_pairs(a: I, b: I) -> I {
     unsafe { _mm512_max_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b)) }
 }
 
-/// Of each 128-bit lane of four vectors in two: the largest element of each.
+/// Of each 128-bit lane of four vectors, as two results of [`max_pairs`]: the largest element of each, in
+/// order.
 ///
 /// # Safety
 /// The processor has the level.

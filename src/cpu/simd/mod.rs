@@ -26,7 +26,8 @@ pub(super) trait Kernel {
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// Runs the kernel at the level, which this processor has.
+/// Runs the kernel at the level, which this processor must have:
+/// [`Cpu::chosen_level`](super::Cpu::chosen_level) gives no other.
 pub(super) fn dispatch<K: Kernel>(level: Level, kernel: K) -> K::Output {
     match level {
         #[cfg(target_arch = "x86_64")]
@@ -77,9 +78,9 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn load_f16(self, x: &[f16; LANES]) -> Self::F;
     fn load_i(self, x: &[u32; LANES]) -> Self::I;
     fn load_u8(self, x: &[u8; LANES]) -> Self::I;
-    /// The bytes of words, the lowest first.
+    /// The bytes of words, a lane each, the lowest first.
     fn bytes_of_words(self, x: &[u32; LANES / 4]) -> Self::I;
-    /// Their halves.
+    /// The 16-bit halves of words, a lane each, the lower first.
     fn halves_of_words(self, x: &[u32; LANES / 2]) -> Self::I;
     fn store_i(self, x: Self::I, to: &mut [u32; LANES]);
     /// Asks for the line of memory at `x`, which need not exist.
@@ -98,7 +99,7 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn lt(self, a: Self::F, b: Self::F) -> Self::M;
     fn eq(self, a: Self::F, b: Self::F) -> Self::M;
 
-    // Between them. Magnitudes to cut are below 2^31.
+    // Between f32 and i32. Magnitudes to truncate are below 2^31.
     fn bits(self, x: Self::F) -> Self::I;
     fn float(self, x: Self::I) -> Self::F;
     fn truncate(self, x: Self::F) -> Self::I;
@@ -123,11 +124,13 @@ pub(super) trait Simd: Copy + Send + Sync {
     /// Of u32.
     fn lt_u(self, a: Self::I, b: Self::I) -> Self::M;
     fn select(self, mask: Self::M, yes: Self::I, no: Self::I) -> Self::I;
+    /// Whether there is a truth in one of them.
     fn any(self, a: Self::M, b: Self::M) -> bool;
 
     // Eight u64.
     /// Products of the low halves.
     fn mul_wide(self, a: Self::I, b: Self::I) -> Self::I;
+    /// The high halves, moved down.
     fn shr_wide(self, x: Self::I) -> Self::I;
     /// Eight calls' four words each, in the low halves: their 128 bytes in order.
     fn store_words(self, words: [Self::I; 4], to: &mut [u32; 32]);
@@ -135,9 +138,10 @@ pub(super) trait Simd: Copy + Send + Sync {
     // Bytes.
     /// The lanes of four vectors, below 128, as bytes. What [`strip`](Self::strip) leaves is ignored.
     fn narrow(self, x: [Self::I; 4]) -> Self::B;
-    /// `x` less `magic`, whose lower half is 0, unless narrowing ignores the upper half.
+    /// `x` less `magic`, whose lower half is 0; `x` itself at a level where [`narrow`](Self::narrow)
+    /// ignores the upper half.
     fn strip(self, x: Self::I, magic: Self::I) -> Self::I;
-    /// Bytes with the signs of the lanes of four vectors.
+    /// Bytes with the signs of the lanes of four vectors, in the order of [`narrow`](Self::narrow).
     fn narrow_signs(self, x: [Self::I; 4]) -> Self::B;
     fn splat_b(self, x: u8) -> Self::B;
     fn and_b(self, a: Self::B, b: Self::B) -> Self::B;
@@ -163,7 +167,8 @@ pub(super) trait Simd: Copy + Send + Sync {
     /// As [`e2m1_codes`](Self::e2m1_codes) with ties to zero.
     fn e2m1_codes_ties_zero(self, x: Self::B) -> Self::B;
 
-    // Blocks. A vector can hold a lane for each of eight blocks, or of four.
+    // Blocks. A vector can hold a lane for each of eight blocks, or of four: which lanes these are, only
+    // the level knows.
     /// Of eight vectors the largest signed lane of each.
     fn maxima_of_8(self, x: [Self::I; 8]) -> Self::I;
     /// Of four.
@@ -180,13 +185,14 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn maximum(self, x: Self::I) -> i32;
 
     // Decoding.
-    /// The nibbles of 64 bytes, the low one first; bits above the fourth are not told.
+    /// The nibbles of 64 bytes, a lane each, the low one first; bits above the fourth can be anything.
     fn nibbles(self, x: &[u8; 64]) -> [Self::I; 8];
     /// Lanes of a vector by the low four bits of others.
     fn lookup_lanes(self, table: Self::I, lanes: Self::I) -> Self::I;
-    /// Entries of a table by nibbles.
+    /// Entries of a table by nibbles; bits above the fourth are ignored.
     fn lookup(self, table: &[u32; 16], nibbles: Self::I) -> Self::I;
-    /// Bytes made f16: moved up by `left`, then down by `right` with their sign, and masked.
+    /// Bytes made f16, and these f32: moved up by `left` in 16 bits, then down by `right` with their sign,
+    /// and masked.
     fn widen_codes(self, x: &[u8; LANES], left: u32, right: u32, mask: u16) -> Self::F;
     /// Whether one of the bytes, masked, is above `last`.
     fn any_above(self, x: &[u8; 64], mask: u8, last: u8) -> bool;
@@ -203,7 +209,8 @@ pub(super) trait Simd: Copy + Send + Sync {
     // 16-bit lanes, 32 of them.
     /// The larger half of each lane as the upper half of an i32; both are not negative.
     fn larger_half(self, x: Self::I) -> Self::I;
-    /// As [`maxima_of_8`](Self::maxima_of_8) of four vectors whose halves are blocks.
+    /// As [`maxima_of_8`](Self::maxima_of_8) of four vectors of i32, whose lower and upper eight lanes are
+    /// a block each.
     fn maxima_of_halves(self, x: [Self::I; 4]) -> Self::I;
     fn load_halves<H: Half>(self, x: &[H; 2 * LANES]) -> Self::I;
     /// Of signed ones.
