@@ -4,6 +4,7 @@ mod attacks;
 mod cuda;
 mod dequantize;
 mod inspect;
+mod level;
 mod memory;
 mod output;
 mod quantize;

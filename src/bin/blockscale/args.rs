@@ -60,10 +60,12 @@ blockscale dequantize model-nvfp4.safetensors -o restored.safetensors --dtype bf
 blockscale inspect model-nvfp4.safetensors\n  \
 blockscale inspect model-nvfp4.safetensors --against model.safetensors")]
     Inspect(InspectArgs),
-    /// Show what the backend `cuda` has here: kernels, driver and devices.
+    /// Show what can compute here: the CPU's levels, and the kernels, driver and devices of the
+    /// backend `cuda`.
     ///
-    /// For each device it names the image that every operation would load. What is missing is
-    /// said, and is no failure: the exit code is 0.
+    /// A level is a set of instructions; BLOCKSCALE_CPU_LEVEL names the one to use. For each device
+    /// doctor names the image that every operation would load. What is missing or wrong is said, and
+    /// is no failure: the exit code is 0.
     #[command(after_help = "Example:\n  blockscale doctor --json")]
     Doctor(DoctorArgs),
 }
@@ -130,7 +132,9 @@ pub struct QuantizeArgs {
     /// Who computes: auto, cpu, reference, cuda or cuda:N for device N. The bytes are the same.
     ///
     /// auto is cpu: a device is used only where it is asked for. cuda needs a build with feature
-    /// `cuda`, a driver and a device; `blockscale doctor` says what is there.
+    /// `cuda`, a driver and a device. cpu uses the best instructions that the processor has, unless
+    /// BLOCKSCALE_CPU_LEVEL names others: portable, avx2 or avx512. `blockscale doctor` says what is
+    /// there.
     #[arg(long, default_value = "auto")]
     pub backend: BackendName,
     /// Print JSON (schema_version 2) instead of a table.

@@ -2,8 +2,19 @@
 
 use crate::failure::Failure;
 use blockscale::checkpoint::Values;
-use blockscale::{Backend, Quantize, QuantizedTensor};
+use blockscale::{Backend, Level, Quantize, QuantizedTensor};
 use std::str::FromStr;
+
+/// Whether the level that the environment asks for is one that this processor has. The library would
+/// take its best one instead; whoever names a level wants to know.
+pub fn check_level() -> Result<(), Failure> {
+    level_of_environment().map(drop).map_err(Failure::User)
+}
+
+/// The level that the environment asks for, or what is wrong with it.
+pub fn level_of_environment() -> Result<Option<Level>, String> {
+    Level::from_environment().map_err(|error| format!("{}: {error}", Level::VARIABLE))
+}
 
 /// The argument of `--backend`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,21 +1,34 @@
 //! `blockscale doctor`.
 
 use crate::args::DoctorArgs;
+use crate::backend;
 use crate::failure::{Failure, one_line};
 use crate::report::{self, Table};
+use blockscale::Level;
 use serde::Serialize;
 use std::fmt;
 
 pub fn run(args: DoctorArgs) -> Result<(), Failure> {
-    let report = Report { version: env!("CARGO_PKG_VERSION"), cuda: cuda() };
+    let report = Report { version: env!("CARGO_PKG_VERSION"), cpu: cpu(), cuda: cuda() };
     report::print("doctor", args.json, &report)
 }
 
 #[derive(Serialize)]
 struct Report {
     version: &'static str,
+    cpu: Cpu,
     /// `None` in a build without feature `cuda`.
     cuda: Option<Cuda>,
+}
+
+#[derive(Serialize)]
+struct Cpu {
+    /// The level in use.
+    level: String,
+    /// Those that this processor has, the slowest first.
+    available: Vec<&'static str>,
+    /// Why the level that the environment asks for is not in use: commands that compute refuse it.
+    error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -64,6 +77,15 @@ struct Operation {
     /// `cubin` where the image has one (PTX is the fallback), else `ptx`.
     form: Option<&'static str>,
     kernels: Vec<String>,
+}
+
+fn cpu() -> Cpu {
+    let available = Level::NAMED.into_iter().filter(|(_, level)| level.is_available());
+    Cpu {
+        level: Level::default().to_string(),
+        available: available.map(|(name, _)| name).collect(),
+        error: backend::level_of_environment().err(),
+    }
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -116,12 +138,23 @@ fn cuda() -> Option<Cuda> {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "blockscale {}", self.version)?;
+        write!(f, "{}", self.cpu)?;
         match &self.cuda {
             Some(cuda) => write!(f, "{cuda}"),
             None => writeln!(
                 f,
                 "no CUDA: this build is without feature `cuda`; install it with --features cli,cuda"
             ),
+        }
+    }
+}
+
+impl fmt::Display for Cpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "CPU: level {}; this processor has {}", self.level, self.available.join(", "))?;
+        match &self.error {
+            Some(error) => writeln!(f, "{}; commands that compute refuse it", one_line(error)),
+            None => Ok(()),
         }
     }
 }

@@ -48,6 +48,10 @@ fn survive_limits() {
 }
 
 fn run(command: Command) -> Result<(), Failure> {
+    // The others compute nothing, and `doctor` says what is wrong.
+    if !matches!(command, Command::Formats(_) | Command::Doctor(_)) {
+        backend::check_level()?;
+    }
     match command {
         Command::Formats(args) => formats::run(args),
         Command::Demo => demo::run(),
