@@ -242,6 +242,7 @@ impl Quantize {
 
     /// Checks all that can be told before the values are looked at.
     pub(crate) fn check(&self, len: usize, shape: &[usize]) -> Result<Extents> {
+        let _ieee = FloatEnvironment::ieee();
         let profile = self.profile;
         profile.check()?;
         let format = profile.format();

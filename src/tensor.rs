@@ -1,5 +1,6 @@
 //! The quantized tensor: profile, shape, codes, scales and tensor scale in one checked value.
 
+use crate::cpu::FloatEnvironment;
 use crate::error::{Error, Result};
 use crate::format::{Format, Scale};
 use crate::layout::{Codes, Linear, Raw, Scales};
@@ -71,6 +72,7 @@ impl<S: AsRef<[u8]>> QuantizedTensor<S> {
         scales: S,
         tensor_scale: Option<TensorScale>,
     ) -> Result<Self> {
+        let _ieee = FloatEnvironment::ieee();
         profile.check()?;
         let format = profile.format();
         let extents = extents(format, blocks, shape)?;

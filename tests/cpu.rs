@@ -367,6 +367,24 @@ fn unnamed_profiles() -> Vec<Profile> {
         ("nvfp4", "torchao+bound=256"),
         ("nvfp4", "four-over-six-mse+headroom=16/17"),
         ("fp4-ue5m3", "direct+headroom=16/17"),
+        // Without mantissa bits the even side of a tie changes from binade to binade.
+        ("e2m0fx32:e8m0", "rceil"),
+        ("e4m0fx32:e8m0", "rceil"),
+        ("e7m0fx32:e8m0", "rceil"),
+        // The largest exponent field is of numbers.
+        ("e5m2fx32:e8m0", "rceil"),
+        ("e5m2nx32:e8m0", "ocp"),
+        ("e5m1fx32:e8m0", "rceil"),
+        // Exponents near the ends of f32's.
+        ("e6m1f@-43x32:e8m0", "rceil"),
+        ("e5m2i@-15x32:e8m0", "rceil"),
+        ("mxfp4", "ggml+sign=bit"),
+        ("mxfp4", "ggml+sign=not-positive"),
+        ("nvfp4", "ggml+sign=negative"),
+        ("nvfp4", "four-over-six-mse+map=encode-over-scale"),
+        ("nvfp4", "four-over-six-mae+map=encode-over-scale+sign=bit"),
+        ("nvfp4", "four-over-six-mse+bound=1e30"),
+        ("nvfp4", "torchao+range=non-zero"),
     ];
     let profile = |(format, text): (&str, &str)| Profile::parse(format.parse().unwrap(), text);
     rows.map(|row| profile(row).unwrap()).into()

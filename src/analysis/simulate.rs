@@ -1,6 +1,7 @@
 //! Quantize and decode at once, without storage.
 
 use super::check_rows;
+use crate::cpu::FloatEnvironment;
 use crate::error::Result;
 use crate::numerics::{Profile, Rounding};
 use crate::reference::{Block, amax, quantize_block};
@@ -26,6 +27,7 @@ use crate::reference::{Block, amax, quantize_block};
 /// # Ok::<(), blockscale::Error>(())
 /// ```
 pub fn simulate(profile: &Profile, rounding: Rounding, x: &[f32], k: usize) -> Result<Vec<f32>> {
+    let _ieee = FloatEnvironment::ieee();
     profile.check()?;
     check_rows(x.len(), k)?;
     let tensor = profile.tensor_factors(amax(profile.nonfinite, x));

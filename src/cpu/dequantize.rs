@@ -9,7 +9,7 @@ use super::Cpu;
 use super::pieces::{Cut, Sizes, is_whole};
 use super::simd::{GROUP, Kernel, LANES, Simd, dispatch};
 use super::threads::for_each;
-use crate::format::{Element, Format, Scale, exp2};
+use crate::format::{Element, Format, Scale, Specials, exp2};
 use crate::layout::{Packing, Raw};
 use crate::numerics::{DecodeRule, Profile, TensorScale};
 use crate::{QuantizedTensor, Real};
@@ -110,7 +110,12 @@ impl<'a> Plan<'a> {
         let (unit, moderate) = match element {
             Element::Int(int) => (exp2(-i32::from(int.fraction_bits())), true),
             Element::Float(float) => {
-                let fits = float.exponent_bits() <= 5 && float.exponent_bits() >= 2;
+                // The largest exponent field of f16 is of Inf and NaN.
+                let fits = match float.exponent_bits() {
+                    2..=4 => true,
+                    5 => float.specials() == Specials::Ieee,
+                    _ => false,
+                };
                 let bias = i32::from(float.bias());
                 (exp2((15 - bias).clamp(-100, 100)), fits && (-15..=15).contains(&bias))
             }
@@ -124,9 +129,10 @@ impl<'a> Plan<'a> {
                 for code in 0..=255 {
                     // What the element 1 becomes is what all elements are multiplied with.
                     let factor = profile.decoded(tensor_scale, profile.stored_scale(code), 1.0);
-                    // Far from the ends of f32's range, so that a power of two more or less is exact.
-                    if (1e-30..1e30).contains(&factor) {
-                        factors[usize::from(code)] = factor * unit as f32;
+                    // Both products are the same number, rounded once, where this one is exact.
+                    let both = factor * unit as f32;
+                    if both.is_finite() && both / unit as f32 == factor {
+                        factors[usize::from(code)] = both;
                     }
                 }
                 Decoder::Factors(factors)
@@ -146,7 +152,7 @@ impl<'a> Plan<'a> {
     }
 
     fn rows<T: Real>(&self, piece: Piece<'_, T>) {
-        for ((values, codes), scales) in piece.rows(self.format) {
+        for ((values, codes), scales) in piece.rows() {
             self.specified(codes, scales, values);
         }
     }
@@ -211,9 +217,9 @@ pub(super) fn dequantize<T: Output, S: AsRef<[u8]> + Sync>(
             .chunks_mut(part.elements)
             .zip(codes.chunks(part.codes))
             .zip(scales.chunks(part.scales));
-        parts.map(move |((values, codes), scales)| {
-            let k = k.min(values.len());
-            Piece { codes, scales, values, k }
+        parts.filter_map(move |((values, codes), scales)| {
+            let row = Sizes::of_row(format, k.min(values.len())).ok()?;
+            Some(Piece { codes, scales, values, row })
         })
     });
     // Nothing here can fail.
@@ -234,26 +240,19 @@ const FLOAT: usize = 1;
 const INTEGER: usize = 2;
 const SPECIFIED: usize = 3;
 
-/// Rows of k elements and their values.
+/// Rows and their values.
 struct Piece<'a, T> {
     codes: &'a [u8],
     scales: &'a [u8],
     values: &'a mut [T],
-    k: usize,
+    row: Sizes,
 }
 
 impl<'a, T> Piece<'a, T> {
     /// Each row.
-    fn rows(self, format: Format) -> impl Iterator<Item = ((&'a mut [T], &'a [u8]), &'a [u8])> {
-        let row = Sizes::of_row(format, self.k).unwrap_or(Sizes {
-            elements: self.k,
-            codes: self.k,
-            scales: self.k,
-        });
-        self.values
-            .chunks_mut(row.elements)
-            .zip(self.codes.chunks(row.codes))
-            .zip(self.scales.chunks(row.scales))
+    fn rows(self) -> impl Iterator<Item = ((&'a mut [T], &'a [u8]), &'a [u8])> {
+        let Self { codes, scales, values, row } = self;
+        values.chunks_mut(row.elements).zip(codes.chunks(row.codes)).zip(scales.chunks(row.scales))
     }
 }
 
@@ -271,7 +270,7 @@ impl<T: Output, const KERNEL: usize> Kernel for Rows<'_, T, KERNEL> {
         let plan = self.plan;
         let group = Group::<S, KERNEL>::new(simd, plan);
         let (codes_of, scales_of) = (Group::<S, KERNEL>::CODES, GROUP / plan.format.block());
-        for ((values, codes), scales) in self.piece.rows(plan.format) {
+        for ((values, codes), scales) in self.piece.rows() {
             // Groups that begin at a line can be written past the cache.
             let streams = self.streams && values.as_ptr().addr().is_multiple_of(64);
             let whole = values.len() / GROUP;
@@ -398,9 +397,11 @@ impl<'a, S: Simd, const KERNEL: usize> Group<'a, S, KERNEL> {
         }
         // Factors are not negative: the sum is NaN where one of them is.
         let factors = scales.iter().map(|scale| self.factors[usize::from(*scale)]);
-        if factors.sum::<f32>().is_nan() {
+        if factors.clone().sum::<f32>().is_nan() {
             return None;
         }
+        // Values that could be subnormal are rounded.
+        let exact = T::UPPER && self.exact && factors.fold(1.0, f32::min) > 1e-30;
         let (halves, _) = codes.as_chunks::<64>();
         let special = |codes: &[u8; 64]| simd.any_above(codes, self.magnitude, self.last);
         if KERNEL == FLOAT && (special(&halves[0]) || special(&halves[1])) {
@@ -412,7 +413,7 @@ impl<'a, S: Simd, const KERNEL: usize> Group<'a, S, KERNEL> {
             let factor = simd.splat(self.factors[usize::from(scales[i >> self.shift])]);
             values[i] = simd.mul(self.elements(&vectors[i]), factor);
         }
-        if T::UPPER && self.exact {
+        if exact {
             for i in 0..4 {
                 let (low, high) = (simd.bits(values[2 * i]), simd.bits(values[2 * i + 1]));
                 bits[i] = simd.upper_halves(low, high);

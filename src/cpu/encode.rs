@@ -85,6 +85,13 @@ pub(super) const FLOAT: usize = 1;
 pub(super) const INTEGER: usize = 2;
 pub(super) const INT4: usize = 3;
 
+/// Ways to round that few profiles have: to the nearest product, with ties that [`Simd::e2m1`] tells, and away
+/// from zero by addition.
+const COMMON: usize = 0;
+const PRODUCTS: usize = 1;
+const TIES_TOLD: usize = 2;
+const BY_ADDITION: usize = 3;
+
 /// Encodes with what a plan says, its constants in registers.
 ///
 /// `KIND` is the plan's kind of element, `EVEN` whether rounding is to nearest even, and `FORM` that of
@@ -183,34 +190,55 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
         }
     }
 
-    /// The codes of four vectors.
+    /// The codes of four vectors, by the way that the plan's rounding has.
     #[inline(always)]
     fn half(&self, first: usize, x: &[S::F; 8], factors: &[S::F; 8], draws: &GroupDraws) -> S::B {
+        let rounding = &self.plan.rounding;
+        // Asked once for four vectors, and not for each.
+        match (FORM, EVEN) {
+            (ANY, false) if KIND == E2M1 && self.plan.map == Map::Product => {
+                self.four::<PRODUCTS>(first, x, factors, draws)
+            }
+            (ANY, false) if KIND == E2M1 && S::TELLS_TIES && *rounding == Steps::Zero => {
+                self.four::<TIES_TOLD>(first, x, factors, draws)
+            }
+            (ANY, false) if *rounding == Steps::AwayByAddition => {
+                self.four::<BY_ADDITION>(first, x, factors, draws)
+            }
+            _ => self.four::<COMMON>(first, x, factors, draws),
+        }
+    }
+
+    #[inline(always)]
+    fn four<const WAY: usize>(
+        &self,
+        first: usize,
+        x: &[S::F; 8],
+        factors: &[S::F; 8],
+        draws: &GroupDraws,
+    ) -> S::B {
         let simd = self.simd;
         let (mut magnitudes, mut signs) = ([simd.splat_i(0); 4], [simd.splat_i(0); 4]);
         for i in 0..4 {
             let draw = match self.draw_bits {
-                Some(bits) if !EVEN => draws.vector(simd, bits, first + i),
+                Some(bits) if !EVEN && WAY == COMMON => draws.vector(simd, bits, first + i),
                 // Ties away from zero are a draw of a half, those to zero the same of what `cut` leaves.
                 _ => simd.splat_i(0x8000),
             };
-            (magnitudes[i], signs[i]) = self.lanes(x[first + i], factors[first + i], draw);
+            (magnitudes[i], signs[i]) = self.lanes::<WAY>(x[first + i], factors[first + i], draw);
         }
-        let products = FORM == ANY && self.plan.map == Map::Product;
         let magnitude = simd.narrow(magnitudes);
-        let magnitude = match KIND == E2M1 && EVEN && !products {
-            true => simd.e2m1_codes(magnitude),
-            false if !EVEN && self.tells_ties() && !products => {
-                simd.e2m1_codes_ties_zero(magnitude)
-            }
-            false => magnitude,
+        let magnitude = match WAY {
+            COMMON if KIND == E2M1 && EVEN => simd.e2m1_codes(magnitude),
+            TIES_TOLD => simd.e2m1_codes_ties_zero(magnitude),
+            _ => magnitude,
         };
         self.join(magnitude, simd.narrow_signs(signs))
     }
 
     /// Magnitudes, and what has their signs.
     #[inline(always)]
-    fn lanes(&self, x: S::F, factor: S::F, draw: S::I) -> (S::I, S::I) {
+    fn lanes<const WAY: usize>(&self, x: S::F, factor: S::F, draw: S::I) -> (S::I, S::I) {
         let simd = self.simd;
         if FORM == MX && KIND == E2M1 && EVEN {
             // |y| is below 8 by the scale, and `e2m1` does not mind the sign.
@@ -220,15 +248,17 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
             let a = simd.mul(simd.float(self.magnitude_bits(x)), factor);
             return (self.round(a, draw), simd.bits(x));
         }
-        let (y, products) = match self.plan.map {
-            Map::Times => (simd.mul(x, factor), false),
-            Map::Over => (simd.div(x, factor), false),
-            Map::Product => (x, true),
+        let y = match self.plan.map {
+            Map::Times => simd.mul(x, factor),
+            Map::Over => simd.div(x, factor),
+            Map::Product => x,
         };
         let a = simd.float(self.magnitude_bits(y));
-        let magnitude = match products {
-            true => self.nearest_product(a, factor),
-            false => self.round(a, draw),
+        let magnitude = match WAY {
+            PRODUCTS => self.nearest_product(a, factor),
+            TIES_TOLD => simd.e2m1(simd.min(a, simd.splat(7.0))),
+            BY_ADDITION => self.away_by_addition(simd.min(a, self.max)),
+            _ => self.round(a, draw),
         };
         // y + 0 has no −0.
         let positive_zero = simd.bits(simd.add(y, simd.splat(0.0)));
@@ -260,12 +290,6 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
                 _ => simd.splat_i(0),
             };
         }
-        if FORM == ANY && self.plan.rounding == Steps::AwayByAddition {
-            return self.away_by_addition(simd.min(a, self.max));
-        }
-        if self.tells_ties() {
-            return simd.e2m1(simd.min(a, simd.splat(7.0)));
-        }
         let a = simd.min(a, self.max);
         match (KIND, self.plan.element.kind) {
             (E2M1, _) => {
@@ -293,12 +317,6 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
                 simd.shr::<16>(simd.add_i(t, draw))
             }
         }
-    }
-
-    /// Whether E2M1 is rounded with ties to zero by [`Simd::e2m1`].
-    #[inline(always)]
-    fn tells_ties(&self) -> bool {
-        S::TELLS_TIES && KIND == E2M1 && FORM == ANY && self.plan.rounding == Steps::Zero
     }
 
     /// ⌊fl(a / step + 0.5)⌋: from the smallest normal on half a step more, cut, which is the same there.

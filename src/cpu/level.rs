@@ -71,12 +71,13 @@ impl Level {
         levels.find(|(_, level)| level.is_available()).map_or(Self::Portable, |(_, level)| level)
     }
 
-    /// What [`VARIABLE`](Self::VARIABLE) asks for, `None` where it is not set.
+    /// What [`VARIABLE`](Self::VARIABLE) asks for, `None` where it is not set or empty.
     ///
     /// # Errors
     /// [`Error::UnknownName`]; [`Error::InvalidValue`] for a level that this processor lacks.
     pub fn from_environment() -> Result<Option<Self>> {
-        let Some(name) = std::env::var_os(Self::VARIABLE) else { return Ok(None) };
+        let name = std::env::var_os(Self::VARIABLE).filter(|name| !name.is_empty());
+        let Some(name) = name else { return Ok(None) };
         name.to_string_lossy().parse::<Self>()?.require().map(Some)
     }
 

@@ -2,7 +2,7 @@
 
 use super::draws::Draws;
 use crate::Blocks;
-use crate::format::{Element, Minifloat, Round, Scale, Ties};
+use crate::format::{Element, Round, Scale, Ties};
 use crate::numerics::{
     BlockStatistics, DecodeRule, DrawBits, ElementMap, Headroom, Profile, Rounding, ScaleCast,
     ScaleChoice, ScaleRange, ScaleRule, Scaling, Search, SignRule, TensorFactors, near_powers,
@@ -191,7 +191,10 @@ impl Plan {
             Search::None => None,
             _ => Some(SearchSteps::new(job, map)?),
         };
-        (suits && all).then_some(Self {
+        let reaches_zero = zero.code == 0 || scale.reaches_zero();
+        let zero_scale_is_odd = !scales(factors[0]) && reaches_zero;
+        let searchable = search.is_none() || !zero_scale_is_odd;
+        (suits && all && searchable).then_some(Self {
             search,
             scale,
             zero_code: zero.code,
@@ -199,7 +202,7 @@ impl Plan {
                 ScaleSteps::Float { zero_becomes, .. } => profile.stored_scale(zero_becomes).value,
                 ScaleSteps::Exponent { .. } => 0.0,
             },
-            zero_scale_is_odd: !scales(factors[0]),
+            zero_scale_is_odd,
             factors,
             map,
             block: format.block(),
@@ -207,6 +210,8 @@ impl Plan {
             // An integer has no −0 whose sign could be told from that of +0.
             sign: match element.kind {
                 Kind::Integer { .. } => SignRule::Bit,
+                // The first of equal errors is +0's.
+                _ if nearest && profile.map == ElementMap::NearestProduct => SignRule::NonZero,
                 _ => profile.sign,
             },
             rounding,
@@ -239,7 +244,10 @@ impl SearchSteps {
     /// `None` where the reference has to search.
     fn new(job: &Job, map: Map) -> Option<Self> {
         let profile = &job.profile;
+        // Far from the ends of f32's range, as values are then before they are divided by it.
+        let target = profile.tensor_target();
         let suits = job.blocks == Blocks::Row
+            && (1e-6..1e6).contains(&target)
             && job.rounding == Rounding::Nearest
             && profile.ties == Ties::Even
             && profile.format().block() == 16
@@ -251,7 +259,7 @@ impl SearchSteps {
         suits.then_some(Self {
             squared: profile.search == Search::FourOverSixMse,
             stored: job.tensor.stored?.value(),
-            target: profile.tensor_target(),
+            target,
             keeps_zero_sign: profile.sign == SignRule::Bit,
         })
     }
@@ -284,9 +292,12 @@ impl ElementSteps {
             Element::Int(int) => Kind::Integer { fraction_bits: int.fraction_bits().into() },
             Element::Float(float) => {
                 let field = 128 - i32::from(float.bias());
-                // Far from both ends of f32's exponents.
-                let suits =
-                    (64..192).contains(&field) && (float == Minifloat::E2M1 || float.bits() != 4);
+                // Far from both ends of f32's exponents, where the power of two exists whose ulp is the
+                // largest step. Without mantissa bits a tie's even side changes from binade to binade.
+                let suits = (64..192).contains(&field)
+                    && float.emax() < 64
+                    && float.mantissa_bits() > 0
+                    && float.bits() != 4;
                 suits.then_some(())?;
                 Kind::Float { mantissa_bits: float.mantissa_bits().into(), first: field << 23 }
             }
@@ -296,6 +307,14 @@ impl ElementSteps {
 }
 
 impl ScaleSteps {
+    /// Whether a block that is not all zero can have the code 0.
+    fn reaches_zero(&self) -> bool {
+        match self {
+            Self::Exponent { .. } => true,
+            Self::Float { least, zero_becomes, .. } => *least == 0.0 && *zero_becomes == 0,
+        }
+    }
+
     fn new(profile: &Profile, tensor: &TensorFactors) -> Option<Self> {
         match profile.format().scale() {
             Scale::E8M0 => Self::exponent(profile),
