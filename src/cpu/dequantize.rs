@@ -88,11 +88,15 @@ struct Plan<'a> {
     exact: bool,
 }
 
+/// Kinds of factors: those that are not finite and exact, and those whose products may be subnormal.
+const ODD: u8 = 2;
+const SMALL: u8 = 1;
+
 enum Decoder {
     /// By scale code and code, the bits of values.
     Table(Box<[[u32; 16]; 256]>),
-    /// A code of up to 8 bits, times the factor of its scale code, which is NaN where a product may be.
-    Factors(Box<[f32; 256]>),
+    /// A code of up to 8 bits, times the factor of its scale code, which is of a kind.
+    Factors(Box<([f32; 256], [u8; 256])>),
     /// As the reference has it.
     Specified,
 }
@@ -125,14 +129,15 @@ impl<'a> Plan<'a> {
         let decoder = match (format.block(), element.bits()) {
             (16 | 32, 4) => Decoder::Table(table::<T, S>(tensor)),
             (16 | 32, _) if multiplied && moderate => {
-                let mut factors = Box::new([f32::NAN; 256]);
+                let mut factors = Box::new(([0.0; 256], [ODD; 256]));
                 for code in 0..=255 {
                     // What the element 1 becomes is what all elements are multiplied with.
                     let factor = profile.decoded(tensor_scale, profile.stored_scale(code), 1.0);
                     // Both products are the same number, rounded once, where this one is exact.
                     let both = factor * unit as f32;
                     if both.is_finite() && both / unit as f32 == factor {
-                        factors[usize::from(code)] = both;
+                        factors.0[usize::from(code)] = both;
+                        factors.1[usize::from(code)] = if both > 1e-30 { 0 } else { SMALL };
                     }
                 }
                 Decoder::Factors(factors)
@@ -334,6 +339,7 @@ struct Group<'a, S: Simd, const KERNEL: usize> {
     simd: S,
     table: &'a [[u32; 16]; 256],
     factors: &'a [f32; 256],
+    kinds: &'a [u8; 256],
     /// Vectors of a block: 2^shift.
     shift: usize,
     exact: bool,
@@ -353,7 +359,7 @@ impl<'a, S: Simd, const KERNEL: usize> Group<'a, S, KERNEL> {
     #[inline(always)]
     fn new(simd: S, plan: &'a Plan) -> Self {
         const NO_TABLE: &[[u32; 16]; 256] = &[[0; 16]; 256];
-        const NO_FACTORS: &[f32; 256] = &[0.0; 256];
+        const NO_FACTORS: &([f32; 256], [u8; 256]) = &([0.0; 256], [0; 256]);
         let element = plan.format.element();
         let (table, factors) = match &plan.decoder {
             Decoder::Table(table) => (&**table, NO_FACTORS),
@@ -369,7 +375,8 @@ impl<'a, S: Simd, const KERNEL: usize> Group<'a, S, KERNEL> {
         Self {
             simd,
             table,
-            factors,
+            factors: &factors.0,
+            kinds: &factors.1,
             shift: plan.format.block() / (2 * LANES),
             exact: plan.exact,
             bits,
@@ -395,13 +402,11 @@ impl<'a, S: Simd, const KERNEL: usize> Group<'a, S, KERNEL> {
             }
             return Some(T::lines(simd, &bits));
         }
-        // Factors are not negative: the sum is NaN where one of them is.
-        let factors = scales.iter().map(|scale| self.factors[usize::from(*scale)]);
-        if factors.clone().sum::<f32>().is_nan() {
+        let kinds = scales.iter().fold(0, |kinds, scale| kinds | self.kinds[usize::from(*scale)]);
+        if kinds & ODD != 0 {
             return None;
         }
-        // Values that could be subnormal are rounded.
-        let exact = T::UPPER && self.exact && factors.fold(1.0, f32::min) > 1e-30;
+        let exact = T::UPPER && self.exact && kinds & SMALL == 0;
         let (halves, _) = codes.as_chunks::<64>();
         let special = |codes: &[u8; 64]| simd.any_above(codes, self.magnitude, self.last);
         if KERNEL == FLOAT && (special(&halves[0]) || special(&halves[1])) {
