@@ -31,7 +31,7 @@ fn available() -> impl Iterator<Item = &'static str> {
 
 /// Levels that this processor cannot use, with what is said of them.
 fn unusable() -> Vec<(&'static str, String)> {
-    let unknown = ["sse2", "AVX2", "avx2,avx512", ""].map(|name| {
+    let unknown = ["sse2", "AVX2", "avx2,avx512", " "].map(|name| {
         let known = "known: portable, avx2, avx512";
         (name, format!("unknown level of the CPU backend '{name}'; {known}"))
     });
@@ -48,7 +48,7 @@ fn doctor_names_the_level_in_use_and_those_there_are() {
     let best = Level::best().to_string();
     let levels: Vec<&str> = available().collect();
     let asked = levels.iter().map(|name| (Some(*name), *name));
-    for (asked, used) in asked.chain([(None, best.as_str())]) {
+    for (asked, used) in asked.chain([(None, best.as_str()), (Some(""), best.as_str())]) {
         let json = at(asked, &["doctor", "--json"]).json();
         assert_eq!(json["cpu"]["level"], used);
         assert_eq!(json["cpu"]["available"], serde_json::json!(levels));
