@@ -1,7 +1,7 @@
 //! Draws of a group of elements at once: eight calls of Philox, each in a u64 of the vector, and with 16
 //! bits eight more.
 
-use super::simd::{GROUP, LANES, Simd};
+use super::simd::{LANES, Simd};
 use crate::numerics::{DrawBits, PHILOX_MULTIPLIERS, PHILOX_WEYL, Stochastic};
 
 /// A tensor's draws, worked out once.
@@ -36,62 +36,76 @@ impl Draws {
 }
 
 /// The draws of a group, 8 or 16 bits each.
-pub(super) struct GroupDraws {
-    words: [u32; GROUP / 2],
+#[derive(Clone, Copy)]
+pub(super) struct GroupDraws<S: Simd> {
+    words: [S::I; 4],
 }
 
-impl GroupDraws {
-    pub(super) const NONE: Self = Self { words: [0; GROUP / 2] };
+impl<S: Simd> GroupDraws<S> {
+    #[inline(always)]
+    pub(super) fn none(simd: S) -> Self {
+        Self { words: [simd.splat_i(0); 4] }
+    }
 
     /// Draws for the group at (`row`, `column`) of the shard, both known to fit their counters;
     /// `column` is a multiple of 16.
     #[inline(always)]
-    pub(super) fn fill<S: Simd>(&mut self, simd: S, draws: &Draws, row: u64, column: u64) {
+    pub(super) fn new(simd: S, draws: &Draws, row: u64, column: u64) -> Self {
         let row = (row + draws.row_offset) as u32;
         let column = column + draws.column_offset;
-        let ([first, second], _) = self.words.as_chunks_mut::<32>() else { return };
         match draws.bits {
-            DrawBits::Eight => calls(simd, draws, row, (column / 16) as u32, first),
+            DrawBits::Eight => {
+                let [[first, second]] = calls(simd, draws, row, (column / 16) as u32);
+                Self { words: [first, second, first, second] }
+            }
             DrawBits::Sixteen => {
-                let call = (column / 8) as u32;
-                calls(simd, draws, row, call, first);
-                calls(simd, draws, row, call.wrapping_add(8), second);
+                let [[first, second], [third, fourth]] =
+                    calls(simd, draws, row, (column / 8) as u32);
+                Self { words: [first, second, third, fourth] }
             }
         }
     }
 
     /// The draws of vector `i` of the group as 16 bits: those of 8 are the upper ones.
     #[inline(always)]
-    pub(super) fn vector<S: Simd>(&self, simd: S, bits: DrawBits, i: usize) -> S::I {
+    pub(super) fn vector(&self, simd: S, bits: DrawBits, i: usize) -> S::I {
         match bits {
-            DrawBits::Eight => {
-                let (words, _) = self.words.as_chunks::<{ LANES / 4 }>();
-                simd.shl::<8>(simd.bytes_of_words(&words[i]))
-            }
-            DrawBits::Sixteen => {
-                let (words, _) = self.words.as_chunks::<{ LANES / 2 }>();
-                simd.halves_of_words(&words[i])
-            }
+            DrawBits::Eight => simd.shl::<8>(simd.widen_bytes(self.words[i / 4], i % 4)),
+            DrawBits::Sixteen => simd.widen_halves(self.words[i / 2], i % 2),
         }
     }
 }
 
-/// Eight calls from `first` on, their four words each in order.
+/// Eight calls from `first` on, their four words each in order, and the next eight: side by side, because
+/// a call is one long chain.
 #[inline(always)]
-fn calls<S: Simd>(simd: S, draws: &Draws, row: u32, first: u32, to: &mut [u32; 32]) {
+fn calls<S: Simd, const N: usize>(simd: S, draws: &Draws, row: u32, first: u32) -> [[S::I; 2]; N] {
     const EACH: [u32; LANES] = [0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 0];
     let m0 = simd.splat_i(PHILOX_MULTIPLIERS[0] as i32);
     let m1 = simd.splat_i(PHILOX_MULTIPLIERS[1] as i32);
     // The upper halves of the u64 do not matter: products are of the lower ones.
-    let mut c0 = simd.add_i(simd.splat_i(first as i32), simd.load_i(&EACH));
-    let mut c1 = simd.splat_i(row as i32);
-    let mut c2 = simd.splat_i(draws.stream as i32);
-    let mut c3 = simd.splat_i(draws.step as i32);
-    for key in &draws.keys {
-        let (p0, p1) = (simd.mul_wide(c0, m0), simd.mul_wide(c2, m1));
-        c0 = simd.xor3(simd.shr_wide(p1), c1, simd.splat_i(key[0] as i32));
-        c2 = simd.xor3(simd.shr_wide(p0), c3, simd.splat_i(key[1] as i32));
-        (c1, c3) = (p1, p0);
+    let (row, stream, step) = (
+        simd.splat_i(row as i32),
+        simd.splat_i(draws.stream as i32),
+        simd.splat_i(draws.step as i32),
+    );
+    let mut counters = [[simd.load_i(&EACH), row, stream, step]; N];
+    for i in 0..N {
+        let first = simd.splat_i(first.wrapping_add(8 * i as u32) as i32);
+        counters[i][0] = simd.add_i(counters[i][0], first);
     }
-    simd.store_words([c0, c1, c2, c3], to);
+    for key in &draws.keys {
+        for i in 0..N {
+            let [c0, c1, c2, c3] = counters[i];
+            let (p0, p1) = (simd.mul_wide(c0, m0), simd.mul_wide(c2, m1));
+            let c0 = simd.xor3(simd.shr_wide(p1), c1, simd.splat_i(key[0] as i32));
+            let c2 = simd.xor3(simd.shr_wide(p0), c3, simd.splat_i(key[1] as i32));
+            counters[i] = [c0, p1, c2, p0];
+        }
+    }
+    let mut words = [[row; 2]; N];
+    for i in 0..N {
+        words[i] = simd.in_order(counters[i]);
+    }
+    words
 }

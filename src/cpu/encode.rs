@@ -2,7 +2,7 @@
 
 use super::draws::GroupDraws;
 use super::plan::{Kind, Map, Plan, Steps};
-use super::scale::{ANY, MX, nearest_even};
+use super::scale::{ANY, nearest_even};
 use super::simd::{GROUP, Half, LANES, Simd};
 use crate::numerics::{DrawBits, SignRule};
 use half::{bf16, f16};
@@ -91,6 +91,8 @@ const COMMON: usize = 0;
 const PRODUCTS: usize = 1;
 const TIES_TOLD: usize = 2;
 const BY_ADDITION: usize = 3;
+/// Products of x and its factor that are below 8.
+const SMALL: usize = 4;
 
 /// Encodes with what a plan says, its constants in registers.
 ///
@@ -102,8 +104,7 @@ pub(super) struct Encoder<'a, S: Simd, const KIND: usize, const EVEN: bool, cons
     plan: &'a Plan,
     magnitude: S::I,
     max: S::F,
-    /// Makes values fixed point with 16 bits for a draw: steps in a value of 1, times 2^16. Floats work
-    /// theirs out by binade.
+    /// Makes integers fixed point with 16 bits for a draw: steps in a value of 1, times 2^16.
     fixed: S::F,
     draw_bits: Option<DrawBits>,
     away: Away<S>,
@@ -147,8 +148,7 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
     #[inline(always)]
     pub(super) fn new(simd: S, plan: &'a Plan) -> Self {
         let fixed = match plan.element.kind {
-            Kind::E2M1 => 131_072.0,
-            Kind::Float { .. } => 0.0,
+            Kind::E2M1 | Kind::Float { .. } => 0.0,
             Kind::Integer { fraction_bits } => (1u32 << (fraction_bits + 16)) as f32,
         };
         Self {
@@ -168,17 +168,21 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
         self.simd.and(self.simd.bits(x), self.magnitude)
     }
 
-    /// Codes of a group whose vectors have these factors; 64 bytes with two codes a byte, else 128.
+    /// Codes of a group whose vectors have these factors; 64 bytes with two codes a byte, else 128. `BELOW_8` says
+    /// that products are below 8, which spares E2M1 its clamp.
     #[inline(always)]
-    pub(super) fn encode(
+    pub(super) fn encode<const BELOW_8: bool>(
         &self,
         x: &[S::F; 8],
-        factors: &[S::F; 8],
-        draws: &GroupDraws,
+        factors: &[f32; 8],
+        draws: &GroupDraws<S>,
         codes: &mut [u8],
     ) {
         let simd = self.simd;
-        let both = [self.half(0, x, factors, draws), self.half(4, x, factors, draws)];
+        let both = [
+            self.half::<BELOW_8>(0, x, factors, draws),
+            self.half::<BELOW_8>(4, x, factors, draws),
+        ];
         let (codes, _) = codes.as_chunks_mut::<64>();
         match codes {
             [all] if KIND == E2M1 || KIND == INT4 => simd.store_nibbles(both, all),
@@ -192,7 +196,13 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
 
     /// The codes of four vectors, by the way that the plan's rounding has.
     #[inline(always)]
-    fn half(&self, first: usize, x: &[S::F; 8], factors: &[S::F; 8], draws: &GroupDraws) -> S::B {
+    fn half<const BELOW_8: bool>(
+        &self,
+        first: usize,
+        x: &[S::F; 8],
+        factors: &[f32; 8],
+        draws: &GroupDraws<S>,
+    ) -> S::B {
         let rounding = &self.plan.rounding;
         // Asked once for four vectors, and not for each.
         match (FORM, EVEN) {
@@ -205,6 +215,7 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
             (ANY, false) if *rounding == Steps::AwayByAddition => {
                 self.four::<BY_ADDITION>(first, x, factors, draws)
             }
+            (_, true) if BELOW_8 && KIND == E2M1 => self.four::<SMALL>(first, x, factors, draws),
             _ => self.four::<COMMON>(first, x, factors, draws),
         }
     }
@@ -214,22 +225,28 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
         &self,
         first: usize,
         x: &[S::F; 8],
-        factors: &[S::F; 8],
-        draws: &GroupDraws,
+        factors: &[f32; 8],
+        draws: &GroupDraws<S>,
     ) -> S::B {
         let simd = self.simd;
         let (mut magnitudes, mut signs) = ([simd.splat_i(0); 4], [simd.splat_i(0); 4]);
         for i in 0..4 {
             let draw = match self.draw_bits {
                 Some(bits) if !EVEN && WAY == COMMON => draws.vector(simd, bits, first + i),
-                // Ties away from zero are a draw of a half, those to zero the same of what `cut` leaves.
+                // Ties away from zero are a draw of a half, and those to zero, where `round` sees to them.
                 _ => simd.splat_i(0x8000),
             };
-            (magnitudes[i], signs[i]) = self.lanes::<WAY>(x[first + i], factors[first + i], draw);
+            (magnitudes[i], signs[i]) =
+                self.lanes::<WAY>(x[first + i], simd.splat(factors[first + i]), draw);
         }
-        let magnitude = simd.narrow(magnitudes);
+        let magnitude = match self.float() {
+            Some((first, mantissa_bits)) if !EVEN && WAY == COMMON => {
+                simd.narrow_drawn(magnitudes, first, mantissa_bits)
+            }
+            _ => simd.narrow(magnitudes),
+        };
         let magnitude = match WAY {
-            COMMON if KIND == E2M1 && EVEN => simd.e2m1_codes(magnitude),
+            COMMON | SMALL if KIND == E2M1 && EVEN => simd.e2m1_codes(magnitude),
             TIES_TOLD => simd.e2m1_codes_ties_zero(magnitude),
             _ => magnitude,
         };
@@ -240,8 +257,8 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
     #[inline(always)]
     fn lanes<const WAY: usize>(&self, x: S::F, factor: S::F, draw: S::I) -> (S::I, S::I) {
         let simd = self.simd;
-        if FORM == MX && KIND == E2M1 && EVEN {
-            // |y| is below 8 by the scale, and `e2m1` does not mind the sign.
+        if WAY == SMALL {
+            // `e2m1` does not mind the sign.
             return (simd.e2m1(simd.mul(x, factor)), simd.bits(x));
         }
         if FORM != ANY {
@@ -291,31 +308,30 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
             };
         }
         let a = simd.min(a, self.max);
+        // Where ties go to zero all that is not above one is below it.
+        let a = match self.plan.rounding {
+            Steps::Zero if FORM == ANY => {
+                let below = simd.sub_i(simd.bits(a), simd.splat_i(1));
+                simd.float(simd.max_i(below, simd.splat_i(0)))
+            }
+            _ => a,
+        };
+        match self.float() {
+            Some((first, mantissa_bits)) => simd.drawn(a, draw, first, mantissa_bits),
+            None => {
+                let fixed = simd.truncate(simd.mul(a, self.fixed));
+                simd.shr::<16>(simd.add_i(fixed, draw))
+            }
+        }
+    }
+
+    /// Of floats the bits of the smallest normal, and mantissa bits.
+    #[inline(always)]
+    fn float(&self) -> Option<(i32, u32)> {
         match (KIND, self.plan.element.kind) {
-            (E2M1, _) => {
-                let t = self.cut(simd.mul(a, self.fixed));
-                // Before rounding the code is min(2a, a + 2, a/2 + 4), here in fixed point.
-                let even = simd.add_i(simd.shr::<1>(t), simd.splat_i(2 << 16));
-                let flat = simd.add_i(simd.shr::<2>(t), simd.splat_i(4 << 16));
-                let code = simd.min_i(t, simd.min_i(even, flat));
-                simd.shr::<16>(simd.add_i(code, draw))
-            }
-            (FLOAT, Kind::Float { mantissa_bits, first }) => {
-                let first_normal = simd.splat_i(first);
-                let binade = simd.bits(simd.max(a, simd.float(first_normal)));
-                let binade = simd.and(binade, simd.splat_i(0x7f80_0000));
-                // 2^16 over the step of the binade.
-                let exponent = (270 + mantissa_bits) << 23;
-                let steps = simd.float(simd.sub_i(simd.splat_i(exponent as i32), binade));
-                let t = self.cut(simd.mul(a, steps));
-                let code = simd.shr::<16>(simd.add_i(t, draw));
-                let below = simd.sub_i(binade, first_normal);
-                simd.add_i(code, simd.shr_by(below, 23 - mantissa_bits))
-            }
-            _ => {
-                let t = self.cut(simd.mul(a, self.fixed));
-                simd.shr::<16>(simd.add_i(t, draw))
-            }
+            (E2M1, _) => Some((1.0f32.to_bits() as i32, 1)),
+            (FLOAT, Kind::Float { mantissa_bits, first }) => Some((first, mantissa_bits)),
+            _ => None,
         }
     }
 
@@ -331,19 +347,6 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
         let bits = simd.bits(a);
         let normal = simd.sub_i(simd.shr_by(simd.add_i(bits, half), cut), base);
         simd.select(simd.gt_i(first, bits), small, normal)
-    }
-
-    /// ⌊v⌋, or with ties to zero ⌈v⌉ − 1, the floor of the next float below.
-    #[inline(always)]
-    fn cut(&self, v: S::F) -> S::I {
-        let simd = self.simd;
-        match self.plan.rounding {
-            Steps::Zero if FORM == ANY => {
-                let below = simd.sub_i(simd.bits(v), simd.splat_i(1));
-                simd.truncate(simd.float(simd.max_i(below, simd.splat_i(0))))
-            }
-            _ => simd.truncate(v),
-        }
     }
 
     /// How many products lie nearer to `a` than those before them: a tie is the smaller's.

@@ -205,6 +205,9 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool> Ke
     }
 }
 
+/// Groups whose scales are chosen before one is encoded: their elements stay in the first cache.
+const CHUNK: usize = 8;
+
 /// Quantizes groups at a level.
 #[derive(Clone, Copy)]
 struct Group<'a, S: Simd, const KIND: usize, const FORM: usize, const EVEN: bool> {
@@ -232,30 +235,75 @@ impl<S: Simd, const KIND: usize, const FORM: usize, const EVEN: bool>
 
     /// The draws of the group at (`row`, `column`) of the shard.
     #[inline(always)]
-    fn draw(&self, draws: &mut GroupDraws, row: usize, column: usize) {
-        if let Steps::Drawn(stochastic) = &self.plan.rounding
-            && !EVEN
-        {
-            draws.fill(self.simd, stochastic, row as u64, column as u64);
+    fn draws(&self, row: usize, column: usize) -> GroupDraws<S> {
+        match &self.plan.rounding {
+            Steps::Drawn(draws) if !EVEN => {
+                GroupDraws::new(self.simd, draws, row as u64, column as u64)
+            }
+            _ => GroupDraws::none(self.simd),
         }
     }
 
     /// The scales of a group; `None` where one of its blocks is not ordinary.
     #[inline(always)]
-    fn choose<T: Input>(&self, x: &[T; GROUP]) -> Option<GroupScales<S>> {
+    fn choose<T: Input>(&self, x: &[T; GROUP]) -> Option<GroupScales> {
         self.chooser.choose(T::maxima(self.simd, x, self.chooser.short()))
     }
 
     /// The codes of a group under its scales.
     #[inline(always)]
-    fn encode(&self, x: &[S::F; 8], chosen: &GroupScales<S>, draws: &GroupDraws, codes: &mut [u8]) {
-        self.encoder.encode(x, &self.chooser.factors(chosen), draws, codes);
+    fn encode(&self, x: &[S::F; 8], scales: &GroupScales, draws: &GroupDraws<S>, codes: &mut [u8]) {
+        // A branch that goes one way nearly always, and saves two operations an element.
+        match KIND == E2M1 && EVEN && FORM != ANY && scales.below_8 {
+            true => self.encoder.encode::<true>(x, &scales.factors, draws, codes),
+            false => self.encoder.encode::<false>(x, &scales.factors, draws, codes),
+        }
     }
 }
 
 impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool>
     Rows<'_, T, KIND, FORM, EVEN>
 {
+    /// Groups that follow each other: their scales, then their codes. Each is a loop whose turns do not wait for
+    /// each other, while from a group's amax to its factors it is a long way.
+    #[inline(always)]
+    fn chunk<S: Simd>(
+        job: &Job,
+        group: &Group<'_, S, KIND, FORM, EVEN>,
+        x: &[[T; GROUP]],
+        codes: &mut [u8],
+        scales: &mut [u8],
+        row: usize,
+        column: usize,
+    ) -> Result<()> {
+        let (group_codes, group_scales) = (Group::<S, KIND, FORM, EVEN>::CODES, group.scales());
+        let mut chosen = [GroupScales::NONE; CHUNK];
+        let mut odd = [false; CHUNK];
+        let mut draws = [GroupDraws::none(group.simd); CHUNK];
+        for (i, (x, scales)) in x.iter().zip(scales.chunks_exact_mut(group_scales)).enumerate() {
+            prefetch(group.simd, x);
+            draws[i] = group.draws(row, column + i * GROUP);
+            match group.choose(x) {
+                Some(scales_of_group) => {
+                    scales.copy_from_slice(&scales_of_group.codes[..group_scales]);
+                    chosen[i] = scales_of_group;
+                }
+                None => odd[i] = true,
+            }
+        }
+        let outputs =
+            codes.chunks_exact_mut(group_codes).zip(scales.chunks_exact_mut(group_scales));
+        for (i, (x, (codes, scales))) in x.iter().zip(outputs).enumerate() {
+            if odd[i] {
+                let column = column + i * GROUP;
+                specified(job, Piece { x, codes, scales, row, column, k: GROUP })?;
+                continue;
+            }
+            group.encode(&load_group(group.simd, x), &chosen[i], &draws[i], codes);
+        }
+        Ok(())
+    }
+
     #[inline(always)]
     fn rows<S: Simd>(self, group: Group<'_, S, KIND, FORM, EVEN>) -> Result<()> {
         let (group_codes, group_scales) = (Group::<S, KIND, FORM, EVEN>::CODES, group.scales());
@@ -263,50 +311,31 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool>
         let sizes = Sizes::of_row(self.job.profile.format(), k)?;
         let rows =
             x.chunks(k).zip(codes.chunks_mut(sizes.codes)).zip(scales.chunks_mut(sizes.scales));
-        let mut draws = GroupDraws::NONE;
         for (i, ((x, codes), scales)) in rows.enumerate() {
             let row = row + i;
             let (groups, tail) = x.as_chunks::<GROUP>();
             let (whole_codes, tail_codes) = codes.split_at_mut(groups.len() * group_codes);
             let (whole_scales, tail_scales) = scales.split_at_mut(groups.len() * group_scales);
-            let outputs = whole_codes
-                .chunks_exact_mut(group_codes)
-                .zip(whole_scales.chunks_exact_mut(group_scales));
-            // A group is encoded while the scales of the next are worked out: each has few instructions
-            // that do not wait for others.
-            let mut last = None;
-            for (j, (x, (codes, scales))) in groups.iter().zip(outputs).enumerate() {
-                prefetch(group.simd, x);
-                let column = column + j * GROUP;
-                let chosen = group.choose(x);
-                if let Some((x, chosen, codes, column)) = last.take() {
-                    group.draw(&mut draws, row, column);
-                    group.encode(&load_group(group.simd, x), &chosen, &draws, codes);
-                }
-                match chosen {
-                    Some(chosen) => {
-                        scales.copy_from_slice(&chosen.codes()[..group_scales]);
-                        last = Some((x, chosen, codes, column));
-                    }
-                    None => specified(self.job, Piece { x, codes, scales, row, column, k: GROUP })?,
-                }
-            }
-            if let Some((x, chosen, codes, column)) = last {
-                group.draw(&mut draws, row, column);
-                group.encode(&load_group(group.simd, x), &chosen, &draws, codes);
+            let chunks = groups
+                .chunks(CHUNK)
+                .zip(whole_codes.chunks_mut(CHUNK * group_codes))
+                .zip(whole_scales.chunks_mut(CHUNK * group_scales));
+            for (j, ((groups, codes), scales)) in chunks.enumerate() {
+                let column = column + j * CHUNK * GROUP;
+                Self::chunk(self.job, &group, groups, codes, scales, row, column)?;
             }
             if !tail.is_empty() {
                 let (codes, scales) = (tail_codes, tail_scales);
                 let column = column + groups.len() * GROUP;
                 let x = padded(tail);
                 if let Some(chosen) = group.choose(&x) {
-                    group.draw(&mut draws, row, column);
+                    let draws = group.draws(row, column);
                     let mut all = [0; GROUP];
                     let all = &mut all[..group_codes];
                     group.encode(&load_group(group.simd, &x), &chosen, &draws, all);
                     codes.copy_from_slice(&all[..codes.len()]);
                     mask_padding(self.job.profile.format(), codes, tail.len());
-                    scales.copy_from_slice(&chosen.codes()[..scales.len()]);
+                    scales.copy_from_slice(&chosen.codes[..scales.len()]);
                 } else {
                     let k = tail.len();
                     specified(self.job, Piece { x: tail, codes, scales, row, column, k })?;
@@ -325,7 +354,6 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool>
         let Sizes { codes: row_codes, scales: row_scales, .. } = Sizes::of_row(format, k)?;
         let height = x.len() / k;
         let simd = group.simd;
-        let mut draws = GroupDraws::NONE;
         for start in (0..k).step_by(GROUP) {
             let used = GROUP.min(k - start);
             let span = |i: usize| &x[i * k + start..][..used];
@@ -343,7 +371,7 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool>
                 group.chooser.choose(maxima(simd, magnitudes, group.chooser.short()))
             {
                 for i in 0..height {
-                    group.draw(&mut draws, row + i, column + start);
+                    let draws = group.draws(row + i, column + start);
                     let mut all = [0; GROUP];
                     let x = load_span(simd, span(i));
                     group.encode(&x, &chosen, &draws, &mut all[..group_codes]);
@@ -351,7 +379,7 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool>
                     codes[i * row_codes + codes_at..][..used_codes]
                         .copy_from_slice(&all[..used_codes]);
                     scales[i * row_scales + scales_at..][..used_scales]
-                        .copy_from_slice(&chosen.codes()[..used_scales]);
+                        .copy_from_slice(&chosen.codes[..used_scales]);
                 }
                 continue;
             }

@@ -33,20 +33,20 @@ pub(super) struct Chooser<'a, S: Simd, const FORM: usize> {
     product: S::F,
 }
 
-/// The scale codes of the blocks of a group, and the factors of their elements, a lane each. Where the form
-/// is [`ANY`], factors are looked up by code instead.
+/// What the scales of a group make of its elements.
 #[derive(Clone, Copy)]
-pub(super) struct GroupScales<S: Simd> {
-    codes: u64,
-    factors: S::F,
+pub(super) struct GroupScales {
+    /// Codes of the blocks: eight, or four with zeros behind them.
+    pub codes: [u8; 8],
+    /// Factors of the vectors.
+    pub factors: [f32; 8],
+    /// Whether every product of an element and its factor is known to be below 8, as E2M1 has it unless a scale
+    /// is 0 or beyond its range.
+    pub below_8: bool,
 }
 
-impl<S: Simd> GroupScales<S> {
-    /// Eight codes, or four with zeros behind them.
-    #[inline(always)]
-    pub(super) fn codes(&self) -> [u8; 8] {
-        self.codes.to_le_bytes()
-    }
+impl GroupScales {
+    pub(super) const NONE: Self = Self { codes: [0; 8], factors: [0.0; 8], below_8: false };
 }
 
 impl<'a, S: Simd, const FORM: usize> Chooser<'a, S, FORM> {
@@ -125,41 +125,34 @@ impl<'a, S: Simd, const FORM: usize> Chooser<'a, S, FORM> {
 
     /// Scales for the blocks of a group with these amaxes; `None` where one is not ordinary.
     #[inline(always)]
-    pub(super) fn choose(&self, amax: S::I) -> Option<GroupScales<S>> {
-        let simd = self.simd;
-        let (code, factors) = match FORM {
-            MX => self.exponent(amax)?,
-            NV => {
-                let (code, _, factors) = self.float(amax, 1.0)?;
-                (code, factors)
-            }
-            _ => (scale_codes(simd, self.plan, amax)?, self.multiplier),
-        };
-        let codes = match self.short() {
-            true => simd.bytes_of_8(code),
-            false => simd.bytes_of_4(code).into(),
-        };
-        Some(GroupScales { codes, factors })
-    }
-
-    /// The factors of eight vectors.
-    #[inline(always)]
-    pub(super) fn factors(&self, scales: &GroupScales<S>) -> [S::F; 8] {
+    pub(super) fn choose(&self, amax: S::I) -> Option<GroupScales> {
         let simd = self.simd;
         match FORM {
             MX => {
-                let [a, b, c, d] = simd.spread_4(scales.factors);
-                [a, a, b, b, c, c, d, d]
+                let (code, factors) = self.exponent(amax)?;
+                let codes = u64::from(simd.bytes_of_4(code)).to_le_bytes();
+                Some(GroupScales { codes, factors: simd.lanes_of_4(factors), below_8: true })
             }
-            NV => simd.spread_8(scales.factors),
+            NV => {
+                let (code, _, factors) = self.float(amax, 1.0)?;
+                let codes = simd.bytes_of_8(code).to_le_bytes();
+                // Rounding keeps the order: no other product is larger.
+                let below = simd.splat_i(8.0f32.to_bits() as i32 - 1);
+                let large = simd.gt_i(simd.bits(simd.mul(simd.float(amax), factors)), below);
+                let below_8 = !simd.any(large, large);
+                Some(GroupScales { codes, factors: simd.lanes_of_8(factors), below_8 })
+            }
             _ => {
-                let shift = if self.short() { 0 } else { 1 };
-                let mut factors = [self.multiplier; 8];
+                let code = scale_codes(simd, self.plan, amax)?;
+                let (codes, vectors) = match self.short() {
+                    true => (simd.bytes_of_8(code), 1),
+                    false => (simd.bytes_of_4(code).into(), 2),
+                };
+                let (codes, mut factors) = (codes.to_le_bytes(), [0.0; 8]);
                 for i in 0..8 {
-                    let code = (scales.codes >> (8 * (i >> shift))) as u8;
-                    factors[i] = simd.splat(self.plan.factors[usize::from(code)]);
+                    factors[i] = self.plan.factors[usize::from(codes[i / vectors])];
                 }
-                factors
+                Some(GroupScales { codes, factors, below_8: false })
             }
         }
     }

@@ -1,7 +1,7 @@
 //! AVX2, FMA and F16C: a vector is two registers.
 #![allow(unsafe_code)]
 
-use super::{Half, Kernel, LANES, Simd, e2m1_by_lines};
+use super::{Half, Kernel, LANES, Simd, drawn_in_fixed_point, e2m1_by_lines};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
 
@@ -125,8 +125,6 @@ impl Simd for Avx2 {
         load_f16(x: [f16; LANES]) -> __m256 = _mm256_cvtph_ps(_mm_loadu_si128(x.cast()));
         load_i(x: [u32; LANES]) -> __m256i = _mm256_loadu_si256(x.cast());
         load_u8(x: [u8; LANES]) -> __m256i = _mm256_cvtepu8_epi32(_mm_loadl_epi64(x.cast()));
-        bytes_of_words(x: [u32; LANES / 4]) -> __m256i = _mm256_cvtepu8_epi32(_mm_loadl_epi64(x.cast()));
-        halves_of_words(x: [u32; LANES / 2]) -> __m256i = _mm256_cvtepu16_epi32(_mm_loadu_si128(x.cast()));
     }
 
     #[inline(always)]
@@ -154,11 +152,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn store_words(self, words: [I; 4], to: &mut [u32; 32]) {
-        let (first, second) = to.split_at_mut(16);
-        for (half, to) in [first, second].into_iter().enumerate() {
+    fn in_order(self, words: [I; 4]) -> [I; 2] {
+        let mut ordered = words;
+        for half in 0..2 {
             let [w0, w1, w2, w3] = [words[0][half], words[1][half], words[2][half], words[3][half]];
-            // SAFETY: `self` says that the instructions exist; the stores fill the 64 bytes of `to`.
+            // SAFETY: `self` says that the instructions exist.
             unsafe {
                 // Words 0 and 1 of a call in one u64, 2 and 3 in another.
                 let low = _mm256_blend_epi32::<0xaa>(w0, _mm256_slli_epi64::<32>(w1));
@@ -166,10 +164,30 @@ impl Simd for Avx2 {
                 // Calls 0 and 2, 1 and 3.
                 let (even, odd) =
                     (_mm256_unpacklo_epi64(low, high), _mm256_unpackhi_epi64(low, high));
-                let to = to.as_mut_ptr().cast::<__m256i>();
-                _mm256_storeu_si256(to, _mm256_permute2x128_si256::<0x20>(even, odd));
-                _mm256_storeu_si256(to.add(1), _mm256_permute2x128_si256::<0x31>(even, odd));
+                ordered[half][0] = _mm256_permute2x128_si256::<0x20>(even, odd);
+                ordered[half][1] = _mm256_permute2x128_si256::<0x31>(even, odd);
             }
+        }
+        [ordered[0], ordered[1]]
+    }
+    #[inline(always)]
+    fn widen_bytes(self, x: I, quarter: usize) -> I {
+        // SAFETY: `self` says that the instructions exist.
+        unsafe {
+            let bytes = match quarter % 2 {
+                0 => _mm256_castsi256_si128(x[quarter / 2]),
+                _ => _mm256_extracti128_si256::<1>(x[quarter / 2]),
+            };
+            [_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_srli_si128::<8>(bytes))]
+        }
+    }
+    #[inline(always)]
+    fn widen_halves(self, x: I, half: usize) -> I {
+        // SAFETY: `self` says that the instructions exist.
+        unsafe {
+            let low = _mm256_castsi256_si128(x[half]);
+            let high = _mm256_extracti128_si256::<1>(x[half]);
+            [_mm256_cvtepu16_epi32(low), _mm256_cvtepu16_epi32(high)]
         }
     }
 
@@ -242,6 +260,15 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn drawn(self, a: F, draw: I, first: i32, mantissa_bits: u32) -> I {
+        drawn_in_fixed_point(self, a, draw, first, mantissa_bits)
+    }
+    #[inline(always)]
+    fn narrow_drawn(self, x: [I; 4], _: i32, _: u32) -> B {
+        self.narrow(x)
+    }
+
+    #[inline(always)]
     fn maxima_of_8(self, x: [I; 8]) -> I {
         // SAFETY: `self` says that the instructions exist.
         unsafe {
@@ -276,29 +303,18 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn spread_8(self, x: F) -> [F; 8] {
-        // SAFETY: `self` says that the instructions exist.
-        unsafe {
-            let first = _mm256_permute2f128_ps::<0x00>(x[0], x[0]);
-            let second = _mm256_permute2f128_ps::<0x11>(x[0], x[0]);
-            let ([a, b, c, d], [e, f, g, h]) =
-                (self.spread_4([first, first]), self.spread_4([second, second]));
-            [a, b, c, d, e, f, g, h]
-        }
+    fn lanes_of_8(self, x: F) -> [f32; 8] {
+        let mut lanes = [0.0; 8];
+        // SAFETY: `self` says that the instruction exists; the store fills `lanes`.
+        unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), x[0]) }
+        lanes
     }
     #[inline(always)]
-    fn spread_4(self, x: F) -> [F; 4] {
-        let x = x[0];
+    fn lanes_of_4(self, x: F) -> [f32; 8] {
         // SAFETY: `self` says that the instructions exist.
-        let [a, b, c, d] = unsafe {
-            [
-                _mm256_permute_ps::<0x00>(x),
-                _mm256_permute_ps::<0x55>(x),
-                _mm256_permute_ps::<0xaa>(x),
-                _mm256_permute_ps::<0xff>(x),
-            ]
-        };
-        [[a, a], [b, b], [c, c], [d, d]]
+        let twice =
+            unsafe { _mm256_permutevar8x32_ps(x[0], _mm256_set_epi32(3, 3, 2, 2, 1, 1, 0, 0)) };
+        self.lanes_of_8([twice; 2])
     }
     #[inline(always)]
     fn bytes_of_8(self, x: I) -> u64 {

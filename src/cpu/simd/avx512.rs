@@ -108,8 +108,6 @@ impl Simd for Avx512 {
         load_f16(x: &[f16; LANES]) -> F = _mm512_cvtph_ps(_mm256_loadu_si256(x.as_ptr().cast()));
         load_i(x: &[u32; LANES]) -> I = _mm512_loadu_si512(x.as_ptr().cast());
         load_u8(x: &[u8; LANES]) -> I = _mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast()));
-        bytes_of_words(x: &[u32; LANES / 4]) -> I = _mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast()));
-        halves_of_words(x: &[u32; LANES / 2]) -> I = _mm512_cvtepu16_epi32(_mm256_loadu_si256(x.as_ptr().cast()));
         store_i(x: I, to: &mut [u32; LANES]) -> () = _mm512_storeu_si512(to.as_mut_ptr().cast(), x);
 
         splat(x: f32) -> F = _mm512_set1_ps(x);
@@ -196,20 +194,40 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn store_words(self, words: [I; 4], to: &mut [u32; 32]) {
-        // SAFETY: `self` says that the instructions exist; the stores fill the 128 bytes of `to`.
+    fn in_order(self, words: [I; 4]) -> [I; 2] {
+        // SAFETY: `self` says that the instructions exist.
         unsafe {
             // Words 0 and 1 of a call in one u64, 2 and 3 in another.
-            let low = _mm512_mask_blend_epi32(0xaaaa, words[0], _mm512_slli_epi64::<32>(words[1]));
-            let high = _mm512_mask_blend_epi32(0xaaaa, words[2], _mm512_slli_epi64::<32>(words[3]));
+            let low = _mm512_mask_shuffle_epi32::<_MM_PERM_CCAA>(words[0], 0xaaaa, words[1]);
+            let high = _mm512_mask_shuffle_epi32::<_MM_PERM_CCAA>(words[2], 0xaaaa, words[3]);
             let (even, odd) = (_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high));
             // Calls 0, 2, 4, 6 and 1, 3, 5, 7.
             let order = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0);
             let first = _mm512_permutex2var_epi64(even, order, odd);
             let order = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
-            let second = _mm512_permutex2var_epi64(even, order, odd);
-            _mm512_storeu_si512(to.as_mut_ptr().cast(), first);
-            _mm512_storeu_si512(to.as_mut_ptr().add(16).cast(), second);
+            [first, _mm512_permutex2var_epi64(even, order, odd)]
+        }
+    }
+    #[inline(always)]
+    fn widen_bytes(self, x: I, quarter: usize) -> I {
+        // SAFETY: `self` says that the instructions exist.
+        unsafe {
+            _mm512_cvtepu8_epi32(match quarter {
+                0 => _mm512_castsi512_si128(x),
+                1 => _mm512_extracti32x4_epi32::<1>(x),
+                2 => _mm512_extracti32x4_epi32::<2>(x),
+                _ => _mm512_extracti32x4_epi32::<3>(x),
+            })
+        }
+    }
+    #[inline(always)]
+    fn widen_halves(self, x: I, half: usize) -> I {
+        // SAFETY: `self` says that the instructions exist.
+        unsafe {
+            _mm512_cvtepu16_epi32(match half {
+                0 => _mm512_castsi512_si256(x),
+                _ => _mm512_extracti64x4_epi64::<1>(x),
+            })
         }
     }
 
@@ -275,6 +293,30 @@ impl Simd for Avx512 {
         unsafe { _mm512_permutex2var_epi8(E2M1_CODES_TIES_ZERO[0], x, E2M1_CODES_TIES_ZERO[1]) }
     }
 
+    /// From the smallest normal on a float's upper bits count steps, and with half of a and of that normal they
+    /// do so below too: one sum, cut, and next to a step's place the 16 bits that the draw is added to.
+    #[inline(always)]
+    fn drawn(self, a: F, draw: I, first: i32, mantissa_bits: u32) -> I {
+        const CUT: i32 = _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC;
+        let (half, half_first) = (self.splat(0.5), self.float(self.splat_i(first - (1 << 23))));
+        // SAFETY: `self` says that the instructions exist.
+        let below = unsafe { _mm512_fmadd_round_ps::<CUT>(a, half, half_first) };
+        self.add_i(self.bits(self.max(a, below)), self.shl_by(draw, 7 - mantissa_bits))
+    }
+    #[inline(always)]
+    fn narrow_drawn(self, x: [I; 4], first: i32, mantissa_bits: u32) -> B {
+        // SAFETY: `self` says that the instructions exist.
+        unsafe {
+            let zero = _mm512_set1_epi16(((first - (1 << 23)) >> 16) as i16);
+            let right = _mm512_set1_epi16(7 - mantissa_bits as i16);
+            let low = _mm512_permutex2var_epi16(x[0], ODD_WORDS, x[1]);
+            let high = _mm512_permutex2var_epi16(x[2], ODD_WORDS, x[3]);
+            let low = _mm512_srlv_epi16(_mm512_sub_epi16(low, zero), right);
+            let high = _mm512_srlv_epi16(_mm512_sub_epi16(high, zero), right);
+            _mm512_packs_epi16(low, high)
+        }
+    }
+
     #[inline(always)]
     fn maxima_of_8(self, x: [I; 8]) -> I {
         // SAFETY: `self` says that the instructions exist.
@@ -313,26 +355,26 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn spread_8(self, x: F) -> [F; 8] {
-        // SAFETY: `self` says that the instructions exist.
+    fn lanes_of_8(self, x: F) -> [f32; 8] {
+        let mut lanes = [0.0; 8];
+        // SAFETY: `self` says that the instructions exist; the store fills `lanes`.
         unsafe {
-            let (first, second) =
-                (_mm512_shuffle_f32x4::<0x00>(x, x), _mm512_shuffle_f32x4::<0xaa>(x, x));
-            let ([a, b, c, d], [e, f, g, h]) = (self.spread_4(first), self.spread_4(second));
-            [a, b, c, d, e, f, g, h]
+            let order = _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 11, 10, 9, 8, 3, 2, 1, 0);
+            let first = _mm512_castps512_ps256(_mm512_permutexvar_ps(order, x));
+            _mm256_storeu_ps(lanes.as_mut_ptr(), first);
         }
+        lanes
     }
     #[inline(always)]
-    fn spread_4(self, x: F) -> [F; 4] {
-        // SAFETY: `self` says that the instructions exist.
+    fn lanes_of_4(self, x: F) -> [f32; 8] {
+        let mut lanes = [0.0; 8];
+        // SAFETY: `self` says that the instructions exist; the store fills `lanes`.
         unsafe {
-            [
-                _mm512_permute_ps::<0x00>(x),
-                _mm512_permute_ps::<0x55>(x),
-                _mm512_permute_ps::<0xaa>(x),
-                _mm512_permute_ps::<0xff>(x),
-            ]
+            let twice = _mm256_set_epi32(3, 3, 2, 2, 1, 1, 0, 0);
+            let x = _mm256_permutevar8x32_ps(_mm512_castps512_ps256(x), twice);
+            _mm256_storeu_ps(lanes.as_mut_ptr(), x);
         }
+        lanes
     }
     #[inline(always)]
     fn bytes_of_8(self, x: I) -> u64 {

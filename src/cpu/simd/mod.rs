@@ -78,10 +78,6 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn load_f16(self, x: &[f16; LANES]) -> Self::F;
     fn load_i(self, x: &[u32; LANES]) -> Self::I;
     fn load_u8(self, x: &[u8; LANES]) -> Self::I;
-    /// The bytes of words, a lane each, the lowest first.
-    fn bytes_of_words(self, x: &[u32; LANES / 4]) -> Self::I;
-    /// The 16-bit halves of words, a lane each, the lower first.
-    fn halves_of_words(self, x: &[u32; LANES / 2]) -> Self::I;
     fn store_i(self, x: Self::I, to: &mut [u32; LANES]);
     /// Asks for the line of memory at `x`, which need not exist.
     fn prefetch<T>(self, x: *const T);
@@ -132,8 +128,12 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn mul_wide(self, a: Self::I, b: Self::I) -> Self::I;
     /// The high halves, moved down.
     fn shr_wide(self, x: Self::I) -> Self::I;
-    /// Eight calls' four words each, in the low halves: their 128 bytes in order.
-    fn store_words(self, words: [Self::I; 4], to: &mut [u32; 32]);
+    /// Eight calls' four words each, in the low halves: all in order.
+    fn in_order(self, words: [Self::I; 4]) -> [Self::I; 2];
+    /// The bytes of a quarter of the lanes, a lane each, the lowest first.
+    fn widen_bytes(self, x: Self::I, quarter: usize) -> Self::I;
+    /// The 16-bit halves of half of the lanes, a lane each, the lower first.
+    fn widen_halves(self, x: Self::I, half: usize) -> Self::I;
 
     // Bytes.
     /// The lanes of four vectors, below 128, as bytes. What [`strip`](Self::strip) leaves is ignored.
@@ -167,16 +167,23 @@ pub(super) trait Simd: Copy + Send + Sync {
     /// As [`e2m1_codes`](Self::e2m1_codes) with ties to zero.
     fn e2m1_codes_ties_zero(self, x: Self::B) -> Self::B;
 
+    // Floats with a draw.
+    /// What [`narrow_drawn`](Self::narrow_drawn) makes a magnitude code out of: `a`, at most the element's
+    /// largest, goes up where the upper 16 bits of its fraction of a step and the draw's 16 bits carry. The
+    /// element has its smallest normal at the bits `first`, and at most 6 mantissa bits.
+    fn drawn(self, a: Self::F, draw: Self::I, first: i32, mantissa_bits: u32) -> Self::I;
+    fn narrow_drawn(self, x: [Self::I; 4], first: i32, mantissa_bits: u32) -> Self::B;
+
     // Blocks. A vector can hold a lane for each of eight blocks, or of four: which lanes these are, only
     // the level knows.
     /// Of eight vectors the largest signed lane of each.
     fn maxima_of_8(self, x: [Self::I; 8]) -> Self::I;
     /// Of four.
     fn maxima_of_4(self, x: [Self::I; 4]) -> Self::I;
-    /// The lane of each of eight blocks, in all lanes.
-    fn spread_8(self, x: Self::F) -> [Self::F; 8];
-    /// Of four.
-    fn spread_4(self, x: Self::F) -> [Self::F; 4];
+    /// The lane of each of eight blocks.
+    fn lanes_of_8(self, x: Self::F) -> [f32; 8];
+    /// Of four, each twice.
+    fn lanes_of_4(self, x: Self::F) -> [f32; 8];
     /// The lane of each of eight blocks as a byte, the first lowest.
     fn bytes_of_8(self, x: Self::I) -> u64;
     /// Of four.
@@ -248,4 +255,30 @@ pub(super) fn e2m1_by_lines<S: Simd>(simd: S, y: S::F) -> S::I {
     let flat = simd.mul_add_exact(y, simd.splat(0.5), simd.splat(ONE + 4.0));
     let code = simd.min(simd.min(steep, even), simd.min(flat, simd.splat(ONE + 7.0)));
     simd.strip(simd.bits(code), simd.splat_i(ONE.to_bits() as i32))
+}
+
+/// [`Simd::drawn`] where no instruction helps: in fixed point, 16 bits a step.
+#[inline(always)]
+pub(super) fn drawn_in_fixed_point<S: Simd>(
+    simd: S,
+    a: S::F,
+    draw: S::I,
+    first: i32,
+    mantissa_bits: u32,
+) -> S::I {
+    if (first, mantissa_bits) == (1.0f32.to_bits() as i32, 1) {
+        // The lines of `e2m1_by_lines`.
+        let steep = simd.truncate(simd.mul(a, simd.splat(131_072.0)));
+        let even = simd.add_i(simd.shr::<1>(steep), simd.splat_i(2 << 16));
+        let flat = simd.add_i(simd.shr::<2>(steep), simd.splat_i(4 << 16));
+        let code = simd.min_i(steep, simd.min_i(even, flat));
+        return simd.shr::<16>(simd.add_i(code, draw));
+    }
+    let first = simd.splat_i(first);
+    let binade = simd.and(simd.bits(simd.max(a, simd.float(first))), simd.splat_i(0x7f80_0000));
+    // 2^16 over the step of the binade.
+    let exponent = simd.splat_i(((270 + mantissa_bits) << 23) as i32);
+    let steps = simd.float(simd.sub_i(exponent, binade));
+    let code = simd.shr::<16>(simd.add_i(simd.truncate(simd.mul(a, steps)), draw));
+    simd.add_i(code, simd.shr_by(simd.sub_i(binade, first), 23 - mantissa_bits))
 }

@@ -1,6 +1,6 @@
 //! Arrays, for the compiler to make vectors of.
 
-use super::{Half, Kernel, LANES, Simd, e2m1_by_lines};
+use super::{Half, Kernel, LANES, Simd, drawn_in_fixed_point, e2m1_by_lines};
 use core::array::from_fn;
 use half::{bf16, f16};
 
@@ -64,14 +64,6 @@ impl Simd for Portable {
     #[inline(always)]
     fn load_u8(self, x: &[u8; LANES]) -> I {
         each(*x, i32::from)
-    }
-    #[inline(always)]
-    fn bytes_of_words(self, x: &[u32; LANES / 4]) -> I {
-        from_fn(|i| (x[i / 4] >> (i % 4 * 8) & 0xff) as i32)
-    }
-    #[inline(always)]
-    fn halves_of_words(self, x: &[u32; LANES / 2]) -> I {
-        from_fn(|i| (x[i / 2] >> (i % 2 * 16) & 0xffff) as i32)
     }
     #[inline(always)]
     fn store_i(self, x: I, to: &mut [u32; LANES]) {
@@ -217,8 +209,16 @@ impl Simd for Portable {
         narrow_wide(wide(x).map(|x| x >> 32))
     }
     #[inline(always)]
-    fn store_words(self, words: [I; 4], to: &mut [u32; 32]) {
-        *to = from_fn(|i| words[i % 4][i / 4 * 2] as u32);
+    fn in_order(self, words: [I; 4]) -> [I; 2] {
+        from_fn(|j| from_fn(|i| words[i % 4][j * 8 + i / 4 * 2]))
+    }
+    #[inline(always)]
+    fn widen_bytes(self, x: I, quarter: usize) -> I {
+        from_fn(|i| x[quarter * 4 + i / 4] >> (i % 4 * 8) & 0xff)
+    }
+    #[inline(always)]
+    fn widen_halves(self, x: I, half: usize) -> I {
+        from_fn(|i| x[half * 8 + i / 2] >> (i % 2 * 16) & 0xffff)
     }
 
     #[inline(always)]
@@ -281,6 +281,15 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn drawn(self, a: F, draw: I, first: i32, mantissa_bits: u32) -> I {
+        drawn_in_fixed_point(self, a, draw, first, mantissa_bits)
+    }
+    #[inline(always)]
+    fn narrow_drawn(self, x: [I; 4], _: i32, _: u32) -> B {
+        self.narrow(x)
+    }
+
+    #[inline(always)]
     fn maxima_of_8(self, x: [I; 8]) -> I {
         from_fn(|i| self.maximum(x[i % 8]))
     }
@@ -289,12 +298,12 @@ impl Simd for Portable {
         from_fn(|i| self.maximum(x[i % 4]))
     }
     #[inline(always)]
-    fn spread_8(self, x: F) -> [F; 8] {
-        from_fn(|i| [x[i]; LANES])
+    fn lanes_of_8(self, x: F) -> [f32; 8] {
+        from_fn(|i| x[i])
     }
     #[inline(always)]
-    fn spread_4(self, x: F) -> [F; 4] {
-        from_fn(|i| [x[i]; LANES])
+    fn lanes_of_4(self, x: F) -> [f32; 8] {
+        from_fn(|i| x[i / 2])
     }
     #[inline(always)]
     fn bytes_of_8(self, x: I) -> u64 {
