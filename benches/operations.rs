@@ -9,6 +9,9 @@
 #![allow(missing_docs)] // what the macros of criterion write
 
 use blockscale::format::Format;
+use blockscale::layout::{
+    Bytes, CodeLayout, Dense, Linear, Raw, ScaleLayout, Scales, SplitHalves, Tiled128x4,
+};
 use blockscale::numerics::{Profile, Rounding, Stochastic};
 use blockscale::{Backend, Quantize, amax, amax_with};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -75,6 +78,42 @@ fn largest_magnitude(c: &mut Criterion) {
     }
 }
 
+/// Codes and scales of a tensor into other layouts and back; elements are codes, or scales.
+fn relayout(c: &mut Criterion) {
+    fn codes<L: CodeLayout, M: CodeLayout>(c: &mut Criterion, format: Format) {
+        let mut group = c.benchmark_group(format!("relayout/{format} {} to {}", L::NAME, M::NAME));
+        for (size, bytes) in SIZES {
+            let x = values(bytes / 4);
+            let tensor = blockscale::quantize(&x, &[x.len() / K, K], format);
+            let codes = tensor.expect("a shape that fits").codes().relayout::<L>();
+            let codes = codes.expect("whole blocks");
+            group.throughput(Throughput::Elements(x.len() as u64));
+            group.bench_function(BenchmarkId::from_parameter(size), |b| {
+                b.iter(|| black_box(&codes).relayout::<M>());
+            });
+        }
+    }
+    fn scales<L: ScaleLayout, M: ScaleLayout>(c: &mut Criterion) {
+        let mut group = c.benchmark_group(format!("relayout/scales {} to {}", L::NAME, M::NAME));
+        for (size, bytes) in SIZES {
+            let (rows, columns) = (bytes / 4 / K, K / 16);
+            let linear = Scales::<Linear>::new(vec![0x38; rows * columns], 1, rows, columns);
+            let scales = linear.and_then(|linear| linear.relayout::<L>()).expect("a small size");
+            group.throughput(Throughput::Elements((rows * columns) as u64));
+            group.bench_function(BenchmarkId::from_parameter(size), |b| {
+                b.iter(|| black_box(&scales).relayout::<M>());
+            });
+        }
+    }
+    codes::<Raw, Bytes>(c, Format::MXFP4);
+    codes::<Bytes, Raw>(c, Format::MXFP4);
+    codes::<Raw, SplitHalves>(c, Format::MXFP4);
+    codes::<Raw, Dense>(c, Format::MXFP6_E2M3);
+    codes::<Dense, Raw>(c, Format::MXFP6_E2M3);
+    scales::<Linear, Tiled128x4>(c);
+    scales::<Tiled128x4, Linear>(c);
+}
+
 /// Three minutes for all: enough to see a tenth, which is what a shared machine lets one see.
 fn quick() -> Criterion {
     Criterion::default()
@@ -83,5 +122,5 @@ fn quick() -> Criterion {
         .measurement_time(Duration::from_millis(500))
 }
 
-criterion_group!(name = operations; config = quick(); targets = quantize, dequantize, largest_magnitude);
+criterion_group!(name = operations; config = quick(); targets = quantize, dequantize, largest_magnitude, relayout);
 criterion_main!(operations);

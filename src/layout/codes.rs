@@ -102,24 +102,86 @@ impl Packing for Dense {
     }
 
     fn pack_row(codes: &[u8], bits: u8, _block: usize, row: &mut [u8]) {
-        row.fill(0);
-        // Eight codes fill `bits` whole bytes.
-        for (group, bytes) in codes.chunks(8).zip(row.chunks_mut(usize::from(bits))) {
-            let stream = group.iter().rev().fold(0u64, |all, &code| all << bits | u64::from(code));
-            bytes.copy_from_slice(&stream.to_le_bytes()[..bytes.len()]);
+        // The widths that formats have are constants to the loop.
+        match bits {
+            4 => pack(4, codes, row),
+            6 => pack(6, codes, row),
+            8 => row.copy_from_slice(codes),
+            _ => pack(bits, codes, row),
         }
     }
 
     fn unpack_row(row: &[u8], bits: u8, _block: usize, codes: &mut [u8]) {
-        for (group, bytes) in codes.chunks_mut(8).zip(row.chunks(usize::from(bits))) {
-            let mut stream = [0; 8];
-            stream[..bytes.len()].copy_from_slice(bytes);
-            let mut stream = u64::from_le_bytes(stream);
-            for code in group {
-                *code = stream as u8 & (0xff >> (8 - bits));
-                stream >>= bits;
-            }
+        match bits {
+            4 => unpack(4, row, codes),
+            6 => unpack(6, row, codes),
+            8 => codes.copy_from_slice(row),
+            _ => unpack(bits, row, codes),
         }
+    }
+}
+
+/// Eight codes fill `bits` whole bytes.
+#[inline(always)]
+fn pack(bits: u8, codes: &[u8], row: &mut [u8]) {
+    let (eights, tail) = codes.as_chunks::<8>();
+    let (whole, last) = row.split_at_mut(eights.len() * usize::from(bits));
+    for (eight, bytes) in eights.iter().zip(whole.chunks_exact_mut(bits.into())) {
+        let stream = gathered(bits, u64::from_le_bytes(*eight));
+        bytes.copy_from_slice(&stream.to_le_bytes()[..bits.into()]);
+    }
+    let mut eight = [0; 8];
+    eight[..tail.len()].copy_from_slice(tail);
+    let stream = gathered(bits, u64::from_le_bytes(eight));
+    last.copy_from_slice(&stream.to_le_bytes()[..last.len()]);
+}
+
+#[inline(always)]
+fn unpack(bits: u8, row: &[u8], codes: &mut [u8]) {
+    let (eights, tail) = codes.as_chunks_mut::<8>();
+    let (whole, last) = row.split_at(eights.len() * usize::from(bits));
+    let mut stream = [0; 8];
+    for (eight, bytes) in eights.iter_mut().zip(whole.chunks_exact(bits.into())) {
+        stream[..bits.into()].copy_from_slice(bytes);
+        *eight = spread(bits, u64::from_le_bytes(stream)).to_le_bytes();
+    }
+    let mut stream = [0; 8];
+    stream[..last.len()].copy_from_slice(last);
+    let codes = spread(bits, u64::from_le_bytes(stream)).to_le_bytes();
+    tail.copy_from_slice(&codes[..tail.len()]);
+}
+
+/// The low `bits` bits of eight bytes behind each other: of pairs of bytes, then of their pairs, then of the
+/// halves.
+#[inline(always)]
+fn gathered(bits: u8, bytes: u64) -> u64 {
+    let x = bytes & every(8, bits);
+    let x = x & every(16, bits) | x >> (8 - bits) & every(16, bits) << bits;
+    let x = x & every(32, 2 * bits) | x >> (16 - 2 * bits) & every(32, 2 * bits) << (2 * bits);
+    let low = every(64, 4 * bits);
+    x & low | x >> (32 - 4 * bits) & low << (4 * bits)
+}
+
+/// The inverse of [`gathered`].
+#[inline(always)]
+fn spread(bits: u8, stream: u64) -> u64 {
+    let low = every(64, 4 * bits);
+    let x = stream & low | (stream & low << (4 * bits)) << (32 - 4 * bits);
+    let low = every(32, 2 * bits);
+    let x = x & low | (x & low << (2 * bits)) << (16 - 2 * bits);
+    let low = every(16, bits);
+    x & low | (x & low << bits) << (8 - bits)
+}
+
+/// The low `bits` bits, at most half of them, of each run of `run`; with 8 those of each byte.
+#[inline(always)]
+const fn every(run: u32, bits: u8) -> u64 {
+    let first = (1u64 << bits) - 1;
+    match run {
+        8 => first * 0x0101_0101_0101_0101,
+        16 => first * 0x0001_0001_0001_0001,
+        32 => first * 0x0000_0001_0000_0001,
+        _ => first,
     }
 }
 

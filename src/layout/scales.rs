@@ -16,6 +16,9 @@ mod sealed {
         /// Rows of a tile; 0 where there are none.
         const TILE: u32;
 
+        /// Four columns from a multiple of four on lie side by side, and the next four so many bytes on.
+        const NEXT_FOUR: usize;
+
         /// Rows and columns of the stored matrix, padding included.
         fn padded(rows: usize, columns: usize) -> (usize, usize);
 
@@ -52,6 +55,7 @@ impl ScaleLayout for Linear {
 
 impl Order for Linear {
     const TILE: u32 = 0;
+    const NEXT_FOUR: usize = 4;
 
     fn padded(rows: usize, columns: usize) -> (usize, usize) {
         (rows, columns)
@@ -71,6 +75,7 @@ impl ScaleLayout for Tiled8x4 {
 
 impl<const ROWS: usize> Order for Tiled<ROWS> {
     const TILE: u32 = ROWS as u32;
+    const NEXT_FOUR: usize = 4 * ROWS;
 
     fn padded(rows: usize, columns: usize) -> (usize, usize) {
         (rows.next_multiple_of(ROWS), columns.next_multiple_of(4))
@@ -195,9 +200,21 @@ impl<L: ScaleLayout, S: AsRef<[u8]>> Scales<L, S> {
     pub fn relayout<M: ScaleLayout>(&self) -> Result<Scales<M>> {
         let bytes = vec![0; length::<M>(self.batches, self.rows, self.columns)?];
         let mut scales = Scales::<M>::trusted(bytes, self.batches, self.rows, self.columns);
-        for (batch, row, column) in self.coordinates() {
-            let offset = scales.offset(batch, row, column);
-            scales.bytes[offset] = self.get(batch, row, column);
+        // Of nothing, the extents may be anything.
+        let batches = if scales.bytes.is_empty() { 0 } else { self.batches };
+        for batch in 0..batches {
+            for row in 0..self.rows {
+                let (mut from, mut to) = (self.offset(batch, row, 0), scales.offset(batch, row, 0));
+                for _ in 0..self.columns / 4 {
+                    let four = &self.as_bytes()[from..from + 4];
+                    scales.bytes[to..to + 4].copy_from_slice(four);
+                    (from, to) = (from + L::NEXT_FOUR, to + M::NEXT_FOUR);
+                }
+                for column in self.columns / 4 * 4..self.columns {
+                    let offset = scales.offset(batch, row, column);
+                    scales.bytes[offset] = self.get(batch, row, column);
+                }
+            }
         }
         Ok(scales)
     }
