@@ -3,9 +3,9 @@
 //! 4-bit codes are looked up: a table has, for each scale code, the 16 values as the reference decodes
 //! them. Codes of a byte are widened and multiplied; a group in which that is not all (NaN, Inf, scales
 //! near the ends of f32's range) is decoded as the reference has it.
-#![allow(unsafe_code)]
 
 use super::Cpu;
+use super::output::{Output, STAGED, STREAMED_BYTES, Stage, write};
 use super::pieces::{Cut, Sizes, is_whole};
 use super::simd::{GROUP, Kernel, LANES, Simd, dispatch};
 use super::threads::for_each;
@@ -13,70 +13,10 @@ use crate::format::{Element, Format, Scale, Specials, exp2};
 use crate::layout::{Packing, Raw};
 use crate::numerics::{DecodeRule, Profile, TensorScale};
 use crate::{QuantizedTensor, Real};
-use half::{bf16, f16};
-
-/// Outputs from this size on are taken not to fit the cache, so that writing past it saves reading their
-/// lines.
-const STREAMED_BYTES: usize = 16 << 20;
 
 /// Tensors above this many elements are taken to have most scale codes: their table is made of all, without
 /// a look.
 const MOST_SCALES: usize = 1 << 22;
-
-/// What is written: f32, bf16 or f16.
-pub(super) trait Output: Real + Default {
-    /// Lines of 64 bytes of a group.
-    const LINES: usize;
-    /// Whether it is the upper half of an f32: bf16.
-    const UPPER: bool;
-    /// The bits.
-    fn bits(x: f32) -> u32;
-    /// The bits of lanes that are not NaN.
-    fn narrow<S: Simd>(simd: S, x: S::F) -> S::I;
-    /// The lines of a group's bits.
-    fn lines<S: Simd>(simd: S, bits: &[S::I; 8]) -> [S::I; 8];
-}
-
-impl Output for f32 {
-    const LINES: usize = 8;
-    const UPPER: bool = false;
-    fn bits(x: f32) -> u32 {
-        <Self as Real>::from_f32(x).to_bits()
-    }
-    #[inline(always)]
-    fn narrow<S: Simd>(simd: S, x: S::F) -> S::I {
-        simd.bits(x)
-    }
-    #[inline(always)]
-    fn lines<S: Simd>(_: S, bits: &[S::I; 8]) -> [S::I; 8] {
-        *bits
-    }
-}
-
-macro_rules! output {
-    ($($half:ty: $narrow:ident, $upper:expr;)*) => {$(
-        impl Output for $half {
-            const LINES: usize = 4;
-            const UPPER: bool = $upper;
-            fn bits(x: f32) -> u32 {
-                <Self as Real>::from_f32(x).to_bits().into()
-            }
-            #[inline(always)]
-            fn narrow<S: Simd>(simd: S, x: S::F) -> S::I {
-                simd.$narrow(x)
-            }
-            #[inline(always)]
-            fn lines<S: Simd>(simd: S, bits: &[S::I; 8]) -> [S::I; 8] {
-                let mut lines = *bits;
-                for i in 0..4 {
-                    lines[i] = simd.halves(bits[2 * i], bits[2 * i + 1]);
-                }
-                lines
-            }
-        }
-    )*};
-}
-output!(bf16: to_bf16, true; f16: to_f16, false;);
 
 /// A tensor's decoding in numbers.
 struct Plan<'a> {
@@ -276,23 +216,27 @@ impl<T: Output, const KERNEL: usize> Kernel for Rows<'_, T, KERNEL> {
         let group = Group::<S, KERNEL>::new(simd, plan);
         let (codes_of, scales_of) = (Group::<S, KERNEL>::CODES, GROUP / plan.format.block());
         for ((values, codes), scales) in self.piece.rows() {
-            // Groups that begin at a line can be written past the cache.
-            let streams = self.streams && values.as_ptr().addr().is_multiple_of(64);
             let whole = values.len() / GROUP;
             let (groups, tail) = values.split_at_mut(whole * GROUP);
             let (group_codes, tail_codes) = codes.split_at(whole * codes_of);
             let (group_scales, tail_scales) = scales.split_at(whole * scales_of);
-            let groups = groups
-                .as_chunks_mut::<GROUP>()
-                .0
-                .iter_mut()
-                .zip(group_codes.chunks_exact(codes_of))
-                .zip(group_scales.chunks_exact(scales_of));
-            for ((values, codes), scales) in groups {
-                match group.lines::<T>(codes, scales) {
-                    Some(lines) => write(simd, &lines[..T::LINES], values, streams),
-                    None => plan.specified(codes, scales, values),
+            // Groups that begin at a line can be written past the cache as they are. Those of most
+            // allocators begin 16 bytes behind one.
+            let (groups, _) = groups.as_chunks_mut::<GROUP>();
+            match (self.streams, groups.as_ptr().addr() % 64) {
+                (true, behind @ 1..) => {
+                    let mut stage = Stage::new();
+                    let staged = groups
+                        .chunks_mut(STAGED)
+                        .zip(group_codes.chunks(STAGED * codes_of))
+                        .zip(group_scales.chunks(STAGED * scales_of));
+                    for ((groups, codes), scales) in staged {
+                        let values = stage.groups::<T>(behind, groups.len());
+                        group.decode(plan, codes, scales, values, false);
+                        stage.stream(simd, behind, groups);
+                    }
                 }
+                (streams, _) => group.decode(plan, group_codes, group_scales, groups, streams),
             }
             if tail.is_empty() {
                 continue;
@@ -313,23 +257,6 @@ impl<T: Output, const KERNEL: usize> Kernel for Rows<'_, T, KERNEL> {
         }
         if self.streams {
             simd.fence();
-        }
-    }
-}
-
-/// Writes the lines of a group.
-#[inline(always)]
-fn write<S: Simd, T: Output>(simd: S, lines: &[S::I], values: &mut [T; GROUP], streams: bool) {
-    debug_assert_eq!(size_of_val(lines).max(64 * lines.len()), size_of_val(values));
-    let to = values.as_mut_ptr().cast::<u8>();
-    for (i, line) in lines.iter().enumerate() {
-        // SAFETY: a group of T has T::LINES lines of 64 bytes. Groups are written past the cache only
-        // from a multiple of 64 on, and a fence comes at the end of the kernel.
-        unsafe {
-            match streams {
-                true => simd.stream(*line, to.add(64 * i)),
-                false => simd.write(*line, to.add(64 * i)),
-            }
         }
     }
 }
@@ -386,6 +313,26 @@ impl<'a, S: Simd, const KERNEL: usize> Group<'a, S, KERNEL> {
             left: 16 - bits,
             right: (6 + mantissa_bits).saturating_sub(bits),
             place: 0x8000 | u16::from(magnitude) << 10u32.saturating_sub(mantissa_bits),
+        }
+    }
+
+    /// The values of whole groups, each at a line where they are written past the cache.
+    #[inline(always)]
+    fn decode<T: Output>(
+        &self,
+        plan: &Plan,
+        codes: &[u8],
+        scales: &[u8],
+        values: &mut [[T; GROUP]],
+        streams: bool,
+    ) {
+        let scales_of = GROUP / plan.format.block();
+        let groups = codes.chunks_exact(Self::CODES).zip(scales.chunks_exact(scales_of));
+        for ((codes, scales), values) in groups.zip(values) {
+            match self.lines::<T>(codes, scales) {
+                Some(lines) => write(self.simd, &lines[..T::LINES], values, streams),
+                None => plan.specified(codes, scales, values),
+            }
         }
     }
 

@@ -15,6 +15,7 @@ mod encode;
 mod environment;
 mod level;
 mod options;
+mod output;
 mod pieces;
 mod plan;
 mod quantize;
