@@ -3,7 +3,7 @@
 use crate::cpu::{self, Cpu, FloatEnvironment};
 use crate::error::Result;
 use crate::numerics::NonFinite;
-use crate::reference::Job;
+use crate::reference::{Job, RotateJob};
 use crate::{QuantizedTensor, Real, reference};
 
 /// Who computes a verb.
@@ -61,6 +61,23 @@ impl Backend {
         match self {
             Self::Cpu(cpu) => cpu::dequantize(cpu, tensor, values),
             Self::Reference => reference::dequantize(tensor, values),
+        }
+    }
+
+    /// Rotates `x` into `values`, which has its length.
+    pub(crate) fn rotate<T: Real, U: Real>(self, job: &RotateJob, x: &[T], values: &mut [U]) {
+        let _ieee = FloatEnvironment::ieee();
+        match self {
+            Self::Cpu(cpu) => cpu::rotate(cpu, job, x, values),
+            Self::Reference => reference::rotate(job, x, values),
+        }
+    }
+
+    pub(crate) fn rotate_in_place<T: Real>(self, job: &RotateJob, x: &mut [T]) {
+        let _ieee = FloatEnvironment::ieee();
+        match self {
+            Self::Cpu(cpu) => cpu::rotate_in_place(cpu, job, x),
+            Self::Reference => reference::rotate_in_place(job, x),
         }
     }
 }

@@ -90,6 +90,20 @@ pub enum Error {
         /// What would do.
         rule: &'static str,
     },
+    /// An axis that a rotation does not fit.
+    #[error("shape {shape:?} has {given} {axis}, the rotation {size}: {rule}")]
+    RotationSize {
+        /// The shape.
+        shape: Vec<usize>,
+        /// What the axis counts.
+        axis: &'static str,
+        /// The length of the axis.
+        given: usize,
+        /// Values that are rotated together.
+        size: usize,
+        /// What would do.
+        rule: &'static str,
+    },
     /// A coordinate or a size beyond what can be addressed or drawn for.
     #[error("{what} is {given}, above the largest possible {limit}")]
     Overflow {

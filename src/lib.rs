@@ -4,8 +4,8 @@
 //!
 //! A tensor travels from [`mod@format`] (what bits mean) through [`numerics`] (what bytes come out)
 //! and [`layout`] (where bits lie) into a [`QuantizedTensor`]. [`Quantize`] and
-//! [`QuantizedTensor::dequantize`] check their arguments once and hand the work to a [`Backend`];
-//! [`analysis`] says what it did to the values.
+//! [`QuantizedTensor::dequantize`] check their arguments once and hand the work to a [`Backend`], as
+//! does [`Rotate`], which turns values before; [`analysis`] says what it did to the values.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod analysis;
@@ -23,6 +23,7 @@ pub mod numerics;
 mod quantize;
 mod real;
 mod reference;
+mod rotate;
 mod shape;
 mod tensor;
 
@@ -35,4 +36,6 @@ pub use cpu::{Cpu, Level};
 pub use error::{Error, Result};
 pub use quantize::{Quantize, amax, amax_with, quantize};
 pub use real::Real;
+pub use rotate::Rotate;
+pub use shape::Axis;
 pub use tensor::{Blocks, QuantizedTensor};

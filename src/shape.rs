@@ -2,6 +2,16 @@
 
 use crate::error::{Error, Result};
 
+/// One of the last two axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Axis {
+    /// The last one: consecutive elements of a row.
+    #[default]
+    K,
+    /// The one before it: elements of a column of each matrix.
+    Rows,
+}
+
 /// A shape split into what the kernels walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extents {

@@ -19,6 +19,7 @@ mod output;
 mod pieces;
 mod plan;
 mod quantize;
+mod rotate;
 mod scale;
 mod search;
 mod simd;
@@ -31,7 +32,7 @@ pub use options::Cpu;
 use crate::error::Result;
 use crate::numerics::NonFinite;
 use crate::real::{Slice, SliceMut};
-use crate::reference::Job;
+use crate::reference::{Job, RotateJob};
 use crate::{QuantizedTensor, Real};
 
 // The functions of slices are compiled here, once, and not wherever a generic one is called.
@@ -85,5 +86,33 @@ fn dequantize_slice(cpu: Cpu, tensor: &QuantizedTensor<&[u8]>, values: SliceMut<
         SliceMut::F32(values) => dequantize::dequantize(cpu, tensor, values),
         SliceMut::Bf16(values) => dequantize::dequantize(cpu, tensor, values),
         SliceMut::F16(values) => dequantize::dequantize(cpu, tensor, values),
+    }
+}
+
+pub(crate) fn rotate<T: Real, U: Real>(cpu: Cpu, job: &RotateJob, x: &[T], values: &mut [U]) {
+    rotate_slice(cpu, job, T::slice(x), U::slice_mut(values));
+}
+
+fn rotate_slice(cpu: Cpu, job: &RotateJob, x: Slice<'_>, values: SliceMut<'_>) {
+    match x {
+        Slice::F32(x) => rotate_to(cpu, job, x, values),
+        Slice::Bf16(x) => rotate_to(cpu, job, x, values),
+        Slice::F16(x) => rotate_to(cpu, job, x, values),
+    }
+}
+
+fn rotate_to<T: Real>(cpu: Cpu, job: &RotateJob, x: &[T], values: SliceMut<'_>) {
+    match values {
+        SliceMut::F32(values) => rotate::rotate(cpu, job, x, values),
+        SliceMut::Bf16(values) => rotate::rotate(cpu, job, x, values),
+        SliceMut::F16(values) => rotate::rotate(cpu, job, x, values),
+    }
+}
+
+pub(crate) fn rotate_in_place<T: Real>(cpu: Cpu, job: &RotateJob, x: &mut [T]) {
+    match T::slice_mut(x) {
+        SliceMut::F32(x) => rotate::rotate_in_place(cpu, job, x),
+        SliceMut::Bf16(x) => rotate::rotate_in_place(cpu, job, x),
+        SliceMut::F16(x) => rotate::rotate_in_place(cpu, job, x),
     }
 }

@@ -7,6 +7,7 @@
 mod block_scale;
 mod decode;
 mod element_map;
+mod hadamard;
 mod knobs;
 mod log2;
 mod matrix;
@@ -20,6 +21,7 @@ pub(crate) use block_scale::{
     BlockScale, BlockStatistics, ScaleChoice, max_magnitude, standard_deviation,
 };
 pub(crate) use element_map::Scaling;
+pub use hadamard::Hadamard;
 #[cfg(all(test, feature = "cuda"))]
 pub(crate) use knobs::knob_names;
 pub use knobs::{

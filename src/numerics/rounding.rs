@@ -191,7 +191,7 @@ impl Rounding {
 /// mix(z): z ^= z >> 30, z *= BF58476D1CE4E5B9, z ^= z >> 27, z *= 94D049BB133111EB, z ^= z >> 31
 /// name = FNV-1a (64 bits) of the tensor's name in UTF-8
 /// ```
-fn derive_key(seed: u64, domain: Domain, name: u64) -> [u32; 2] {
+pub(super) fn derive_key(seed: u64, domain: Domain, name: u64) -> [u32; 2] {
     let salt = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(domain as u64);
     let key = mix(mix(seed.wrapping_add(salt)) ^ name);
     [key as u32, (key >> 32) as u32]
@@ -203,7 +203,7 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn fnv1a64(bytes: &[u8]) -> u64 {
+pub(super) fn fnv1a64(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })

@@ -8,9 +8,11 @@ mod amax;
 mod block;
 mod dequantize;
 mod quantize;
+mod rotate;
 
 pub(crate) use amax::amax;
 pub(crate) use block::{Block, quantize_block};
 pub(crate) use dequantize::dequantize;
 pub(crate) use quantize::quantize_band;
 pub(crate) use quantize::{Job, quantize};
+pub(crate) use rotate::{RotateJob, rotate, rotate_in_place};

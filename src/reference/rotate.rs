@@ -1,0 +1,113 @@
+//! Rotate: blocks of values to blocks of values.
+
+use crate::numerics::Hadamard;
+use crate::shape::Extents;
+use crate::{Axis, Real};
+use half::bf16;
+
+/// Everything about a call but its data. The axis is whole blocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RotateJob {
+    pub hadamard: Hadamard,
+    pub inverse: bool,
+    pub axis: Axis,
+    pub extents: Extents,
+}
+
+impl RotateJob {
+    /// How far apart the values of a block lie.
+    fn stride(&self) -> usize {
+        match self.axis {
+            Axis::K => 1,
+            Axis::Rows => self.extents.k,
+        }
+    }
+
+    /// Where the blocks begin.
+    ///
+    /// As the axis is whole blocks, `size · stride` values in a row hold `stride` whole blocks, side
+    /// by side.
+    fn starts(&self) -> impl Iterator<Item = usize> + use<> {
+        let (elements, stride) = (self.extents.elements(), self.stride());
+        // Of an empty tensor the other axis may be as long as it likes.
+        let together = self.hadamard.size().saturating_mul(stride).max(1);
+        (0..elements).step_by(together).flat_map(move |first| first..first + stride)
+    }
+
+    fn rotate(&self, block: &mut [f32]) {
+        match self.inverse {
+            false => rotate_block(self.hadamard, block),
+            true => rotate_block_back(self.hadamard, block),
+        }
+    }
+}
+
+/// y = fl(H(s ⊙ x) · c), rounded to bf16 if so asked.
+fn rotate_block(hadamard: Hadamard, block: &mut [f32]) {
+    flip_signs(hadamard, block);
+    butterflies(block);
+    for value in block.iter_mut() {
+        *value *= hadamard.scale();
+        if hadamard.is_rounded_to_bf16() {
+            *value = bf16::from_f32(*value).to_f32();
+        }
+    }
+}
+
+/// x = s ⊙ fl(H(y) · c).
+fn rotate_block_back(hadamard: Hadamard, block: &mut [f32]) {
+    butterflies(block);
+    for value in block.iter_mut() {
+        *value *= hadamard.scale();
+    }
+    flip_signs(hadamard, block);
+}
+
+fn flip_signs(hadamard: Hadamard, block: &mut [f32]) {
+    for (i, value) in block.iter_mut().enumerate() {
+        if hadamard.sign(i) < 0.0 {
+            *value = -*value;
+        }
+    }
+}
+
+/// (a, b) → (fl(a + b), fl(a − b)) over neighbours, then over pairs, and so on.
+fn butterflies(block: &mut [f32]) {
+    let mut stride = 1;
+    while stride < block.len() {
+        for i in (0..block.len()).filter(|i| i & stride == 0) {
+            let (a, b) = (block[i], block[i + stride]);
+            block[i] = a + b;
+            block[i + stride] = a - b;
+        }
+        stride *= 2;
+    }
+}
+
+/// Rotates `x` into `values`, which has its length.
+pub(crate) fn rotate<T: Real, U: Real>(job: &RotateJob, x: &[T], values: &mut [U]) {
+    let mut block = vec![0.0; job.hadamard.size()];
+    for start in job.starts() {
+        for (i, value) in block.iter_mut().enumerate() {
+            *value = x[start + i * job.stride()].to_f32();
+        }
+        job.rotate(&mut block);
+        for (i, value) in block.iter().enumerate() {
+            values[start + i * job.stride()] = U::from_f32(*value);
+        }
+    }
+}
+
+/// Rotates `x` where it stands.
+pub(crate) fn rotate_in_place<T: Real>(job: &RotateJob, x: &mut [T]) {
+    let mut block = vec![0.0; job.hadamard.size()];
+    for start in job.starts() {
+        for (i, value) in block.iter_mut().enumerate() {
+            *value = x[start + i * job.stride()].to_f32();
+        }
+        job.rotate(&mut block);
+        for (i, value) in block.iter().enumerate() {
+            x[start + i * job.stride()] = T::from_f32(*value);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Rotate: blocks of a tensor by an orthogonal matrix.
+
+use crate::error::{Error, Result};
+use crate::numerics::Hadamard;
+use crate::reference::RotateJob;
+use crate::shape::Extents;
+use crate::{Axis, Backend, Real};
+
+/// A rotation of a tensor: by what, back or forth, along which axis, and who computes it.
+///
+/// ```text
+/// y = fl(H(s ⊙ x) · c)    for each block of x     forward
+/// x = s ⊙ fl(H(y) · c)    for each block of y     inverse
+/// ```
+///
+/// with the exact steps of [`Hadamard`]. **Shapes**: `[.., rows, K]`; along [`Axis::K`] a block is
+/// consecutive elements of a row, along [`Axis::Rows`] consecutive elements of a column of one matrix.
+/// The axis must be a multiple of the size. **Rounding**: inputs of 16 bits widen exactly, all steps are
+/// f32, and a result of 16 bits is rounded once more, to nearest even. **Special values**: subnormals are
+/// kept; a NaN, or infinities that a sum cancels, make NaN of results of their block, which is written as
+/// 0x7FFFFFFF or 0x7FFF.
+///
+/// Both operands of a product along K may be rotated by the same rotation: up to rounding the product
+/// stays what it was, as the matrix is orthogonal, while outliers of a block spread over it.
+///
+/// ```
+/// use blockscale::numerics::Hadamard;
+/// use blockscale::{Axis, Rotate};
+/// let rotate = Rotate::new(Hadamard::new(16)?);
+/// let mut x = [0.0f32; 32];
+/// x[16] = 8.0; // an outlier: the largest value is 4 times the root mean square of its block
+/// let y = rotate.run(&x, &[2, 16])?;
+/// assert_eq!(y, [[0.0; 16], [2.0; 16]].concat()); // no longer
+/// assert_eq!(rotate.inverse().run(&y, &[2, 16])?, x);
+/// assert_eq!(rotate.along(Axis::Rows).run(&x, &[16, 2])?[..2], [2.0, 0.0]);
+/// # Ok::<(), blockscale::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rotate {
+    hadamard: Hadamard,
+    inverse: bool,
+    axis: Axis,
+    backend: Backend,
+}
+
+impl Rotate {
+    /// Forward, along K, by the default backend.
+    pub fn new(hadamard: Hadamard) -> Self {
+        Self { hadamard, inverse: false, axis: Axis::K, backend: Backend::default() }
+    }
+    /// The rotation that undoes the forward one, up to rounding.
+    pub fn inverse(self) -> Self {
+        Self { inverse: true, ..self }
+    }
+    /// Along rows of length K, or along the rows of a matrix.
+    pub fn along(self, axis: Axis) -> Self {
+        Self { axis, ..self }
+    }
+    /// Who computes it. The bytes are the same.
+    pub fn backend(self, backend: impl Into<Backend>) -> Self {
+        Self { backend: backend.into(), ..self }
+    }
+
+    /// Rotates `x`, row-major, of `shape`, into values of the same type.
+    ///
+    /// # Errors
+    /// [`Error::WrongLength`] where `x` and `shape` disagree; [`Error::InvalidShape`] for a shape
+    /// without axes, or of one axis along rows; [`Error::RotationSize`] for an axis that is no multiple
+    /// of the rotation's size.
+    pub fn run<T: Real>(&self, x: &[T], shape: &[usize]) -> Result<Vec<T>> {
+        self.run_as(x, shape)
+    }
+
+    /// Rotates `x` into values of another type.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run).
+    ///
+    /// ```
+    /// # use blockscale::{Rotate, numerics::Hadamard};
+    /// use half::bf16;
+    /// let x = [bf16::from_f32(1.0); 16];
+    /// let y: Vec<f32> = Rotate::new(Hadamard::new(16)?).run_as(&x, &[16])?;
+    /// assert_eq!(y[..2], [4.0, 0.0]);
+    /// # Ok::<(), blockscale::Error>(())
+    /// ```
+    pub fn run_as<U: Real, T: Real>(&self, x: &[T], shape: &[usize]) -> Result<Vec<U>> {
+        let job = self.check(x.len(), shape)?;
+        let mut values = U::zeros(x.len());
+        self.backend.rotate(&job, x, &mut values);
+        Ok(values)
+    }
+
+    /// Rotates `x` into the caller's buffer, whose contents do not matter.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run), and [`Error::WrongLength`] for a buffer of another length than `x`.
+    ///
+    /// ```
+    /// # use blockscale::{Rotate, numerics::Hadamard};
+    /// let mut y = [f32::NAN; 16];
+    /// Rotate::new(Hadamard::new(16)?).run_into(&[0.5f32; 16], &[16], &mut y)?;
+    /// assert_eq!(y[..2], [2.0, 0.0]);
+    /// # Ok::<(), blockscale::Error>(())
+    /// ```
+    pub fn run_into<T: Real, U: Real>(
+        &self,
+        x: &[T],
+        shape: &[usize],
+        values: &mut [U],
+    ) -> Result<()> {
+        let job = self.check(x.len(), shape)?;
+        check_length("the buffer of the values", values.len(), shape, job.extents)?;
+        self.backend.rotate(&job, x, values);
+        Ok(())
+    }
+
+    /// Rotates `x` where it stands.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run); `x` is then as it was.
+    ///
+    /// ```
+    /// # use blockscale::{Rotate, numerics::Hadamard};
+    /// let mut x = [0.5f32; 16];
+    /// Rotate::new(Hadamard::new(16)?).in_place(&mut x, &[16])?;
+    /// assert_eq!(x[..2], [2.0, 0.0]);
+    /// # Ok::<(), blockscale::Error>(())
+    /// ```
+    pub fn in_place<T: Real>(&self, x: &mut [T], shape: &[usize]) -> Result<()> {
+        let job = self.check(x.len(), shape)?;
+        self.backend.rotate_in_place(&job, x);
+        Ok(())
+    }
+
+    fn check(&self, len: usize, shape: &[usize]) -> Result<RotateJob> {
+        let extents = Extents::of(shape)?;
+        if self.axis == Axis::Rows && shape.len() < 2 {
+            return Err(Error::InvalidShape {
+                shape: shape.to_vec(),
+                rule: "a rotation along rows needs rows and columns: at least two axes",
+            });
+        }
+        check_length("the input", len, shape, extents)?;
+        check_axis(self.axis, self.hadamard.size(), shape, extents)?;
+        let Self { hadamard, inverse, axis, .. } = *self;
+        Ok(RotateJob { hadamard, inverse, axis, extents })
+    }
+}
+
+fn check_length(what: &'static str, given: usize, shape: &[usize], extents: Extents) -> Result<()> {
+    let expected = extents.elements();
+    match given == expected {
+        true => Ok(()),
+        false => {
+            let (unit, shape) = ("elements", shape.to_vec());
+            Err(Error::WrongLength { what, given, unit, shape, expected })
+        }
+    }
+}
+
+/// The axis must hold whole blocks.
+fn check_axis(axis: Axis, size: usize, shape: &[usize], extents: Extents) -> Result<()> {
+    let (given, axis) = match axis {
+        Axis::K => (extents.k, "elements along K"),
+        Axis::Rows => (extents.rows, "rows"),
+    };
+    match given.is_multiple_of(size) {
+        true => Ok(()),
+        false => {
+            let rule = "the axis must be a multiple of the rotation";
+            Err(Error::RotationSize { shape: shape.to_vec(), axis, given, size, rule })
+        }
+    }
+}
