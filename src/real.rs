@@ -24,6 +24,7 @@ pub(crate) use sealed::{Slice, SliceMut};
 mod sealed {
     use half::{bf16, f16};
 
+    #[derive(Clone, Copy)]
     pub enum Slice<'a> {
         F32(&'a [f32]),
         Bf16(&'a [bf16]),

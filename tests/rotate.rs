@@ -2,7 +2,7 @@
 //! for every size, type, axis and shape. Seeds are fixed.
 
 use blockscale::numerics::Hadamard;
-use blockscale::{Axis, Backend, Cpu, Error, Real, Rotate};
+use blockscale::{Axis, Backend, Cpu, Error, Level, Real, Rotate};
 use half::{bf16, f16};
 
 /// SplitMix64.
@@ -41,7 +41,12 @@ impl Random {
     }
 }
 
-const BACKENDS: [Backend; 2] = [Backend::Reference, Backend::Cpu(Cpu::new())];
+/// The specification, and the host path at every level that this processor has.
+fn backends() -> Vec<Backend> {
+    let levels = [Level::Portable, Level::Avx2, Level::Avx512];
+    let cpus = levels.into_iter().filter_map(|level| Cpu::new().level(level).ok());
+    std::iter::once(Backend::Reference).chain(cpus.map(Backend::Cpu)).collect()
+}
 
 /// Every size without signs and with drawn ones, and one that rounds.
 fn rotations() -> Vec<Hadamard> {
@@ -175,7 +180,7 @@ fn literal_vectors() {
         0xc16e_0000,
         0xc164_0000,
     ];
-    for backend in BACKENDS {
+    for backend in backends() {
         let run = |rotate: Rotate| rotate.backend(backend).run(&of_bits(&X), &[16]).unwrap();
         assert_eq!(bits(&run(Rotate::new(signs))), forward);
         assert_eq!(bits(&run(Rotate::new(signs).inverse())), inverse);
@@ -192,7 +197,7 @@ fn steps_are_those_of_the_contract() {
         let n = hadamard.size();
         for x in [random.values(6 * n), random.integers(6 * n), random.bits(6 * n)] {
             for (inverse, backend) in
-                [false, true].into_iter().flat_map(|i| BACKENDS.map(|b| (i, b)))
+                [false, true].into_iter().flat_map(|i| backends().into_iter().map(move |b| (i, b)))
             {
                 let rotate = Rotate::new(hadamard).backend(backend);
                 let rotate = if inverse { rotate.inverse() } else { rotate };
@@ -307,7 +312,7 @@ fn along_rows_is_along_k_of_the_transpose() {
         let n = hadamard.size();
         for (batches, rows, k) in [(1, n, 1), (1, 2 * n, 7), (3, n, 5), (2, 3 * n, n)] {
             let x = random.bits(batches * rows * k);
-            for backend in BACKENDS {
+            for backend in backends() {
                 for rotate in [Rotate::new(hadamard), Rotate::new(hadamard).inverse()] {
                     let rotate = rotate.backend(backend);
                     let y = rotate.along(Axis::Rows).run(&x, &[batches, rows, k]).unwrap();
@@ -354,7 +359,7 @@ fn types<T: Value, U: Value>() {
                     .map(|y| U::from_f32(y).to_bits())
                     .collect();
                 assert!(expected.iter().all(|y| *y == U::NAN || *y & U::NAN <= inf::<U>()));
-                for backend in BACKENDS {
+                for backend in backends() {
                     let rotate = Rotate::new(hadamard).backend(backend);
                     let rotate = if inverse { rotate.inverse() } else { rotate };
                     let y: Vec<U> = rotate.run_as(&x, &[4, n]).unwrap();
@@ -393,7 +398,7 @@ fn in_place_of<T: Value>() {
         let n = hadamard.size();
         let x: Vec<T> = random.bits(6 * n * n).into_iter().map(T::from_f32).collect();
         for (axis, shape) in [(Axis::K, [3, 2 * n, n]), (Axis::Rows, [2, 3 * n, n])] {
-            for backend in BACKENDS {
+            for backend in backends() {
                 for rotate in [Rotate::new(hadamard), Rotate::new(hadamard).inverse()] {
                     let rotate = rotate.along(axis).backend(backend);
                     let y = rotate.run(&x, &shape).unwrap();
@@ -472,7 +477,7 @@ fn special_values() {
 #[test]
 fn what_cannot_be_rotated_is_refused() {
     let hadamard = Hadamard::new(32).unwrap();
-    for backend in BACKENDS {
+    for backend in backends() {
         let rotate = Rotate::new(hadamard).backend(backend);
         let refused = |rotate: Rotate, len: usize, shape: &[usize]| {
             let x = vec![1.0f32; len];
@@ -509,7 +514,7 @@ fn what_cannot_be_rotated_is_refused() {
 
 #[test]
 fn nothing_rotates_to_nothing() {
-    for backend in BACKENDS {
+    for backend in backends() {
         let rotate = Rotate::new(Hadamard::new(16).unwrap()).backend(backend);
         for rotate in [rotate, rotate.inverse(), rotate.along(Axis::Rows)] {
             for shape in [&[0, 16][..], &[16, 0], &[0, 0], &[3, 0, 16], &[0, 16, 16], &[3, 16, 0]] {
@@ -521,5 +526,35 @@ fn nothing_rotates_to_nothing() {
         let long = [0, isize::MAX as usize / 4];
         assert_eq!(rotate.along(Axis::Rows).run::<f32>(&[], &long), Ok(vec![]));
         assert!(rotate.run::<f32>(&[], &[0, 8]).is_err(), "8 is no multiple of 16");
+    }
+}
+
+/// Tensors of several pieces, and outputs beyond any cache, wherever in a line they begin.
+#[test]
+fn large_tensors() {
+    let mut random = Random(11);
+    for (size, shape, axis) in
+        [(32, [1025, 4128], Axis::K), (256, [1024, 4352], Axis::K), (128, [1280, 3301], Axis::Rows)]
+    {
+        let n = shape[0] * shape[1];
+        let x = random.bits(n);
+        let rotate = Rotate::new(Hadamard::new(size).unwrap().with_drawn_signs(1, "")).along(axis);
+        let expected = rotate.backend(Backend::Reference).run(&x, &shape).unwrap();
+        let half: Vec<bf16> = rotate.backend(Backend::Reference).run_as(&x, &shape).unwrap();
+        let mut values = vec![0.0; n + 16];
+        for backend in backends() {
+            for offset in [0, 1, 12] {
+                let values = &mut values[offset..][..n];
+                rotate.backend(backend).run_into(&x, &shape, values).unwrap();
+                assert!(bits(values) == bits(&expected), "{backend:?} {size} {offset}");
+            }
+            let mut halves = vec![bf16::ZERO; n + 1];
+            rotate.backend(backend).run_into(&x, &shape, &mut halves[1..]).unwrap();
+            assert!(halves[1..].iter().zip(&half).all(|(a, b)| a.to_bits() == b.to_bits()));
+            let values = &mut values[3..][..n];
+            values.copy_from_slice(&x);
+            rotate.backend(backend).in_place(values, &shape).unwrap();
+            assert!(bits(values) == bits(&expected), "{backend:?} {size} in place");
+        }
     }
 }

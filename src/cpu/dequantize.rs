@@ -5,7 +5,7 @@
 //! near the ends of f32's range) is decoded as the reference has it.
 
 use super::Cpu;
-use super::output::{Output, STAGED, STREAMED_BYTES, Stage, write};
+use super::output::{Output, STREAMED_BYTES, Source, put, write};
 use super::pieces::{Cut, Sizes, is_whole};
 use super::simd::{GROUP, Kernel, LANES, Simd, dispatch};
 use super::threads::for_each;
@@ -220,24 +220,9 @@ impl<T: Output, const KERNEL: usize> Kernel for Rows<'_, T, KERNEL> {
             let (groups, tail) = values.split_at_mut(whole * GROUP);
             let (group_codes, tail_codes) = codes.split_at(whole * codes_of);
             let (group_scales, tail_scales) = scales.split_at(whole * scales_of);
-            // Groups that begin at a line can be written past the cache as they are. Those of most
-            // allocators begin 16 bytes behind one.
             let (groups, _) = groups.as_chunks_mut::<GROUP>();
-            match (self.streams, groups.as_ptr().addr() % 64) {
-                (true, behind @ 1..) => {
-                    let mut stage = Stage::new();
-                    let staged = groups
-                        .chunks_mut(STAGED)
-                        .zip(group_codes.chunks(STAGED * codes_of))
-                        .zip(group_scales.chunks(STAGED * scales_of));
-                    for ((groups, codes), scales) in staged {
-                        let values = stage.groups::<T>(behind, groups.len());
-                        group.decode(plan, codes, scales, values, false);
-                        stage.stream(simd, behind, groups);
-                    }
-                }
-                (streams, _) => group.decode(plan, group_codes, group_scales, groups, streams),
-            }
+            let source = Groups { group: &group, plan, codes: group_codes, scales: group_scales };
+            put(simd, &source, groups, self.streams);
             if tail.is_empty() {
                 continue;
             }
@@ -257,6 +242,30 @@ impl<T: Output, const KERNEL: usize> Kernel for Rows<'_, T, KERNEL> {
         }
         if self.streams {
             simd.fence();
+        }
+    }
+}
+
+/// Whole groups of a row.
+struct Groups<'a, S: Simd, const KERNEL: usize> {
+    group: &'a Group<'a, S, KERNEL>,
+    plan: &'a Plan<'a>,
+    codes: &'a [u8],
+    scales: &'a [u8],
+}
+
+impl<S: Simd, T: Output, const KERNEL: usize> Source<T> for Groups<'_, S, KERNEL> {
+    #[inline(always)]
+    fn fill(&self, first: usize, values: &mut [[T; GROUP]], streams: bool) {
+        let codes_of = Group::<S, KERNEL>::CODES;
+        let scales_of = GROUP / self.plan.format.block();
+        let codes = self.codes[first * codes_of..].chunks_exact(codes_of);
+        let scales = self.scales[first * scales_of..].chunks_exact(scales_of);
+        for ((codes, scales), values) in codes.zip(scales).zip(values) {
+            match self.group.lines::<T>(codes, scales) {
+                Some(lines) => write(self.group.simd, &lines[..T::LINES], values, streams),
+                None => self.plan.specified(codes, scales, values),
+            }
         }
     }
 }
@@ -313,26 +322,6 @@ impl<'a, S: Simd, const KERNEL: usize> Group<'a, S, KERNEL> {
             left: 16 - bits,
             right: (6 + mantissa_bits).saturating_sub(bits),
             place: 0x8000 | u16::from(magnitude) << 10u32.saturating_sub(mantissa_bits),
-        }
-    }
-
-    /// The values of whole groups, each at a line where they are written past the cache.
-    #[inline(always)]
-    fn decode<T: Output>(
-        &self,
-        plan: &Plan,
-        codes: &[u8],
-        scales: &[u8],
-        values: &mut [[T; GROUP]],
-        streams: bool,
-    ) {
-        let scales_of = GROUP / plan.format.block();
-        let groups = codes.chunks_exact(Self::CODES).zip(scales.chunks_exact(scales_of));
-        for ((codes, scales), values) in groups.zip(values) {
-            match self.lines::<T>(codes, scales) {
-                Some(lines) => write(self.simd, &lines[..T::LINES], values, streams),
-                None => plan.specified(codes, scales, values),
-            }
         }
     }
 

@@ -94,14 +94,6 @@ pub(crate) fn rotate<T: Real, U: Real>(cpu: Cpu, job: &RotateJob, x: &[T], value
 }
 
 fn rotate_slice(cpu: Cpu, job: &RotateJob, x: Slice<'_>, values: SliceMut<'_>) {
-    match x {
-        Slice::F32(x) => rotate_to(cpu, job, x, values),
-        Slice::Bf16(x) => rotate_to(cpu, job, x, values),
-        Slice::F16(x) => rotate_to(cpu, job, x, values),
-    }
-}
-
-fn rotate_to<T: Real>(cpu: Cpu, job: &RotateJob, x: &[T], values: SliceMut<'_>) {
     match values {
         SliceMut::F32(values) => rotate::rotate(cpu, job, x, values),
         SliceMut::Bf16(values) => rotate::rotate(cpu, job, x, values),

@@ -15,6 +15,8 @@ pub(super) trait Output: Real + Default {
     const LINES: usize;
     /// Whether it is the upper half of an f32: bf16.
     const UPPER: bool;
+    /// The bits of NaN as it is written.
+    const NAN: i32;
     /// The bits.
     fn bits(x: f32) -> u32;
     /// The bits of lanes that are not NaN.
@@ -26,6 +28,7 @@ pub(super) trait Output: Real + Default {
 impl Output for f32 {
     const LINES: usize = 8;
     const UPPER: bool = false;
+    const NAN: i32 = 0x7fff_ffff;
     fn bits(x: f32) -> u32 {
         <Self as Real>::from_f32(x).to_bits()
     }
@@ -44,6 +47,7 @@ macro_rules! output {
         impl Output for $half {
             const LINES: usize = 4;
             const UPPER: bool = $upper;
+            const NAN: i32 = 0x7fff;
             fn bits(x: f32) -> u32 {
                 <Self as Real>::from_f32(x).to_bits().into()
             }
@@ -64,22 +68,49 @@ macro_rules! output {
 }
 output!(bf16: to_bf16, true; f16: to_f16, false;);
 
+/// Where groups of values come from.
+pub(super) trait Source<U> {
+    /// Fills groups, `first` being the number of the first of them; `streams` writes past the cache, and then
+    /// groups begin at a line.
+    fn fill(&self, first: usize, values: &mut [[U; GROUP]], streams: bool);
+}
+
+/// Writes groups, if it is said so past the cache: as they are where they begin at a line. Those of most
+/// allocators begin 16 bytes behind one. Whoever streams has a fence behind it.
+#[inline(always)]
+pub(super) fn put<S: Simd, U: Output>(
+    simd: S,
+    source: &impl Source<U>,
+    values: &mut [[U; GROUP]],
+    streams: bool,
+) {
+    let behind = values.as_ptr().addr() % 64;
+    if !streams || behind == 0 {
+        return source.fill(0, values, streams);
+    }
+    let mut stage = Stage::new();
+    for (i, values) in values.chunks_mut(STAGED).enumerate() {
+        source.fill(i * STAGED, stage.groups::<U>(behind, values.len()), false);
+        stage.stream(simd, behind, values);
+    }
+}
+
 /// Groups that are worked out before they are written past the cache at other places of a line.
-pub(super) const STAGED: usize = 8;
+const STAGED: usize = 8;
 
 /// The lines that groups of up to 4 bytes an element touch, wherever they begin.
 #[repr(align(64))]
-pub(super) struct Stage([[u8; 64]; 8 * STAGED + 1]);
+struct Stage([[u8; 64]; 8 * STAGED + 1]);
 
 impl Stage {
     #[inline(always)]
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self([[0; 64]; 8 * STAGED + 1])
     }
 
     /// Up to [`STAGED`] groups, `behind` bytes behind the first line.
     #[inline(always)]
-    pub(super) fn groups<T: Output>(&mut self, behind: usize, groups: usize) -> &mut [[T; GROUP]] {
+    fn groups<T: Output>(&mut self, behind: usize, groups: usize) -> &mut [[T; GROUP]] {
         assert!(groups <= STAGED && behind < 64 && behind.is_multiple_of(size_of::<T>()));
         // SAFETY: the groups end at most 63 bytes before the end of the stage, `behind` keeps the alignment
         // of T, and every byte is a float's.
@@ -91,7 +122,7 @@ impl Stage {
 
     /// Writes the groups to where they belong, `behind` bytes behind a line: whole lines past the cache.
     #[inline(always)]
-    pub(super) fn stream<S: Simd, T: Output>(&self, simd: S, behind: usize, to: &mut [[T; GROUP]]) {
+    fn stream<S: Simd, T: Output>(&self, simd: S, behind: usize, to: &mut [[T; GROUP]]) {
         let (bytes, staged) = (size_of_val(to), self.0.as_ptr().cast::<u8>());
         assert!(bytes <= 512 * STAGED && to.as_ptr().addr() % 64 == behind && behind > 0);
         let to = to.as_mut_ptr().cast::<u8>();

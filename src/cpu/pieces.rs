@@ -5,7 +5,7 @@ use crate::format::Format;
 use crate::layout::{Packing, Raw};
 
 /// Elements that a thread takes at a time.
-const PIECE: usize = 1 << 17;
+pub(super) const PIECE: usize = 1 << 17;
 
 /// How far ahead of the group at hand memory is asked for. Measured from 1 to 16 KiB: at 4 the kernels reach
 /// 0.83 of the floor, from 6 to 8 they reach 0.9 and more, at 12 they fall again.

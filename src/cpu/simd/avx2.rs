@@ -1,7 +1,7 @@
 //! AVX2, FMA and F16C: a vector is two registers.
 #![allow(unsafe_code)]
 
-use super::{Half, Kernel, LANES, Simd, drawn_in_fixed_point, e2m1_by_lines};
+use super::{Half, Kernel, LANES, PLUS_MINUS, Simd, drawn_in_fixed_point, e2m1_by_lines};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
 
@@ -151,6 +151,27 @@ impl Simd for Avx2 {
         }
     }
 
+    #[inline(always)]
+    fn butterflies<const N: u32>(self, x: F) -> F {
+        // SAFETY: `self` says that the instructions exist.
+        unsafe {
+            if N == 3 {
+                return [_mm256_add_ps(x[0], x[1]), _mm256_sub_ps(x[0], x[1])];
+            }
+            // A product with 1 or -1 is exact: one rounding, that of the sum.
+            let signs = _mm256_loadu_ps(PLUS_MINUS[N as usize].as_ptr());
+            let mut sums = x;
+            for i in 0..2 {
+                let others = match N {
+                    0 => _mm256_permute_ps::<0b10_11_00_01>(x[i]),
+                    1 => _mm256_permute_ps::<0b01_00_11_10>(x[i]),
+                    _ => _mm256_permute2f128_ps::<0x01>(x[i], x[i]),
+                };
+                sums[i] = _mm256_fmadd_ps(x[i], signs, others);
+            }
+            sums
+        }
+    }
     #[inline(always)]
     fn in_order(self, words: [I; 4]) -> [I; 2] {
         let mut ordered = words;

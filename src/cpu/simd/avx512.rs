@@ -1,7 +1,7 @@
 //! AVX-512 F, BW, DQ, VL and VBMI: a vector is a register.
 #![allow(unsafe_code)]
 
-use super::{Half, Kernel, LANES, Simd};
+use super::{Half, Kernel, LANES, PLUS_MINUS, Simd};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
 
@@ -193,6 +193,20 @@ impl Simd for Avx512 {
         a | b != 0
     }
 
+    #[inline(always)]
+    fn butterflies<const N: u32>(self, x: F) -> F {
+        // SAFETY: `self` says that the instructions exist.
+        unsafe {
+            let others = match N {
+                0 => _mm512_permute_ps::<0b10_11_00_01>(x),
+                1 => _mm512_permute_ps::<0b01_00_11_10>(x),
+                2 => _mm512_shuffle_f32x4::<0b10_11_00_01>(x, x),
+                _ => _mm512_shuffle_f32x4::<0b01_00_11_10>(x, x),
+            };
+            // A product with 1 or -1 is exact: one rounding, that of the sum.
+            _mm512_fmadd_ps(x, _mm512_loadu_ps(PLUS_MINUS[N as usize].as_ptr()), others)
+        }
+    }
     #[inline(always)]
     fn in_order(self, words: [I; 4]) -> [I; 2] {
         // SAFETY: `self` says that the instructions exist.

@@ -19,6 +19,20 @@ pub(super) const LANES: usize = 16;
 /// Elements that kernels take at once: eight vectors, so that 4-bit codes fill 64 bytes.
 pub(super) const GROUP: usize = 8 * LANES;
 
+/// By N, 1 in the lanes whose bit N is 0, -1 in the others.
+#[cfg(target_arch = "x86_64")]
+const PLUS_MINUS: [[f32; LANES]; 4] = {
+    let mut signs = [[1.0; LANES]; 4];
+    let mut i = 0;
+    while i < 4 * LANES {
+        if i % LANES >> (i / LANES) & 1 == 1 {
+            signs[i / LANES][i % LANES] = -1.0;
+        }
+        i += 1;
+    }
+    signs
+};
+
 /// Work that is compiled for every level. `run` and all it calls in its loops are
 /// `#[inline(always)]`, or they would be compiled for the target's default.
 pub(super) trait Kernel {
@@ -94,6 +108,10 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn mul_add_exact(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     fn lt(self, a: Self::F, b: Self::F) -> Self::M;
     fn eq(self, a: Self::F, b: Self::F) -> Self::M;
+
+    /// A stage of a Hadamard transform: lane i becomes the sum of the lanes i and i + 2^N where bit N of i is 0,
+    /// and else the lane i − 2^N less lane i. N is at most 3.
+    fn butterflies<const N: u32>(self, x: Self::F) -> Self::F;
 
     // Between f32 and i32. Magnitudes to truncate are below 2^31.
     fn bits(self, x: Self::F) -> Self::I;
@@ -203,7 +221,7 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn widen_codes(self, x: &[u8; LANES], left: u32, right: u32, mask: u16) -> Self::F;
     /// Whether one of the bytes, masked, is above `last`.
     fn any_above(self, x: &[u8; 64], mask: u8, last: u8) -> bool;
-    /// f32 to the bits of bf16 or f16, nearest, ties to even; no NaN.
+    /// f32 to the bits of bf16 or f16, nearest, ties to even; of NaN anything.
     fn to_bf16(self, x: Self::F) -> Self::I;
     fn to_f16(self, x: Self::F) -> Self::I;
     /// f32 of the f16 in the upper halves.

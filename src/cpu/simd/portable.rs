@@ -114,6 +114,13 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn butterflies<const N: u32>(self, x: F) -> F {
+        from_fn(|i| match i >> N & 1 {
+            0 => x[i] + x[i + (1 << N)],
+            _ => x[i - (1 << N)] - x[i],
+        })
+    }
+    #[inline(always)]
     fn bits(self, x: F) -> I {
         each(x, |x| x.to_bits() as i32)
     }
@@ -350,7 +357,7 @@ impl Simd for Portable {
     fn to_bf16(self, x: F) -> I {
         each(x, |x| {
             let bits = x.to_bits();
-            ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as i32
+            (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as i32
         })
     }
     #[inline(always)]
