@@ -2,8 +2,9 @@
 
 use crate::cpu::{self, Cpu, FloatEnvironment};
 use crate::error::Result;
-use crate::numerics::NonFinite;
+use crate::numerics::{Hadamard, NonFinite};
 use crate::reference::{Job, RotateJob};
+use crate::shape::Extents;
 use crate::{QuantizedTensor, Real, reference};
 
 /// Who computes a verb.
@@ -49,6 +50,42 @@ impl Backend {
         match self {
             Self::Cpu(cpu) => cpu::quantize(cpu, job, x, codes, scales),
             Self::Reference => reference::quantize(job, x, codes, scales),
+        }
+    }
+
+    /// amax of the rotated values.
+    pub(crate) fn amax_rotated<T: Real>(
+        self,
+        hadamard: Hadamard,
+        nonfinite: NonFinite,
+        x: &[T],
+        extents: Extents,
+    ) -> f32 {
+        let _ieee = FloatEnvironment::ieee();
+        match self {
+            Self::Cpu(cpu) => cpu::amax_rotated(cpu, hadamard, nonfinite, x),
+            Self::Reference => {
+                reference::amax(nonfinite, &reference::rotated(hadamard, extents, x))
+            }
+        }
+    }
+
+    /// Fills `codes` and `scales` with all rows of the job, made of the rotated values.
+    pub(crate) fn quantize_rotated<T: Real>(
+        self,
+        hadamard: Hadamard,
+        job: &Job,
+        x: &[T],
+        codes: &mut [u8],
+        scales: &mut [u8],
+    ) -> Result<()> {
+        let _ieee = FloatEnvironment::ieee();
+        match self {
+            Self::Cpu(cpu) => cpu::quantize_rotated(cpu, hadamard, job, x, codes, scales),
+            Self::Reference => {
+                let rotated = reference::rotated(hadamard, job.extents, x);
+                reference::quantize(job, &rotated, codes, scales)
+            }
         }
     }
 

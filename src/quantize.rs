@@ -4,11 +4,12 @@ use crate::cpu::FloatEnvironment;
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::layout::{Packing, Raw};
-use crate::numerics::{NonFinite, Profile, Rounding, TensorScale};
+use crate::numerics::{Hadamard, NonFinite, Profile, Rounding, TensorScale};
 use crate::reference::Job;
+use crate::rotate::check_axis;
 use crate::shape::Extents;
 use crate::tensor::extents;
-use crate::{Backend, Blocks, QuantizedTensor, Real};
+use crate::{Axis, Backend, Blocks, QuantizedTensor, Real};
 
 /// Quantizes `x` of `shape` with the format's default profile, along the last axis, to nearest.
 ///
@@ -57,6 +58,7 @@ pub struct Quantize {
     profile: Profile,
     rounding: Rounding,
     blocks: Blocks,
+    rotation: Option<Hadamard>,
     tensor_amax: Option<f32>,
     unbiased: bool,
     backend: Backend,
@@ -69,6 +71,7 @@ impl Quantize {
             profile,
             rounding: Rounding::Nearest,
             blocks: Blocks::Row,
+            rotation: None,
             tensor_amax: None,
             unbiased: false,
             backend: Backend::default(),
@@ -82,8 +85,35 @@ impl Quantize {
     pub fn blocks(self, blocks: Blocks) -> Self {
         Self { blocks, ..self }
     }
-    /// The largest magnitude of the whole tensor, of which `x` is a shard. Without it, that of
-    /// `x` is computed where the profile needs one.
+    /// Rotates along K first: what is quantized are the values of [`Rotate`](crate::Rotate) in f32.
+    ///
+    /// ```text
+    /// y      = rotated x, f32              blocks of the rotation's size along K, a multiple of it
+    /// result = that of y without rotation  its tensor amax, its draws, its blocks and tiles
+    /// ```
+    ///
+    /// No rotated copy of the tensor is made. The tensor holds rotated values and does not say so:
+    /// [`Rotate::inverse`](crate::Rotate::inverse) of what it decodes to is close to `x`, and so is a
+    /// product along K with a tensor of the same rotation close to that without.
+    ///
+    /// ```
+    /// use blockscale::format::Format;
+    /// use blockscale::numerics::{Hadamard, Profile};
+    /// use blockscale::{Quantize, Rotate};
+    /// let mut x = [0.0f32; 32];
+    /// x[3] = 8.0;
+    /// let hadamard = Hadamard::new(16)?.with_drawn_signs(7, "x");
+    /// let q = Quantize::new(Profile::default_for(Format::MXFP4)).rotated(hadamard).run(&x, &[32])?;
+    /// let y = q.dequantize::<f32>();
+    /// assert!(y[..16].iter().all(|y| y.abs() == 2.0));
+    /// assert_eq!(Rotate::new(hadamard).inverse().run(&y, &[32])?, x);
+    /// # Ok::<(), blockscale::Error>(())
+    /// ```
+    pub fn rotated(self, hadamard: Hadamard) -> Self {
+        Self { rotation: Some(hadamard), ..self }
+    }
+    /// The largest magnitude of the whole tensor, of which `x` is a shard; of its rotated values, if
+    /// they are rotated. Without it, that of `x` is computed where the profile needs one.
     pub fn tensor_amax(self, amax: f32) -> Self {
         Self { tensor_amax: Some(amax), ..self }
     }
@@ -99,6 +129,10 @@ impl Quantize {
     /// The profile.
     pub fn profile(&self) -> &Profile {
         &self.profile
+    }
+    /// The rotation, if there is one.
+    pub fn rotation(&self) -> Option<Hadamard> {
+        self.rotation
     }
     /// The amax that was given.
     #[cfg(feature = "cuda")]
@@ -131,9 +165,10 @@ impl Quantize {
     ///
     /// # Errors
     /// [`Error::WrongLength`] where `x` and `shape` disagree; [`Error::InvalidShape`] for a shape
-    /// without axes, or of one axis with tiles; [`Error::InvalidFormat`] for F32 scales;
+    /// without axes, or of one axis with tiles; [`Error::RotationSize`] for a K that is no multiple of
+    /// the rotation's size; [`Error::InvalidFormat`] for F32 scales;
     /// [`Error::InvalidProfile`]; [`Error::InvalidValue`] for a negative tensor amax
-    /// or shard offsets that split a block; [`Error::NotUnbiased`];
+    /// or shard offsets that split a block or a rotation; [`Error::NotUnbiased`];
     /// [`Error::Overflow`] for coordinates beyond 32 bits in stochastic rounding.
     pub fn run<T: Real>(&self, x: &[T], shape: &[usize]) -> Result<QuantizedTensor> {
         let extents = self.check(x.len(), shape)?;
@@ -231,13 +266,35 @@ impl Quantize {
         let profile = self.profile;
         let amax = match (self.tensor_amax, profile.tensor_scale_name()) {
             (Some(amax), _) => amax,
-            (None, Some(_)) => self.backend.amax(profile.nonfinite, x),
+            (None, Some(_)) => match self.rotation {
+                None => self.backend.amax(profile.nonfinite, x),
+                Some(hadamard) => {
+                    self.backend.amax_rotated(hadamard, profile.nonfinite, x, extents)
+                }
+            },
             (None, None) => 0.0,
         };
         let tensor = profile.tensor_factors(amax);
         let job = Job { profile, rounding: self.rounding, blocks: self.blocks, tensor, extents };
-        self.backend.quantize(&job, x, codes, scales)?;
+        match self.rotation {
+            None => self.backend.quantize(&job, x, codes, scales)?,
+            Some(hadamard) => self.backend.quantize_rotated(hadamard, &job, x, codes, scales)?,
+        }
         Ok(tensor.stored)
+    }
+
+    /// As [`check`](Self::check), for backends that cannot rotate.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn check_unrotated(&self, len: usize, shape: &[usize]) -> Result<Extents> {
+        match self.rotation {
+            None => self.check(len, shape),
+            Some(hadamard) => Err(Error::InvalidValue {
+                what: "the rotation of a quantization on a device",
+                given: format!("Hadamard of {}", hadamard.size()),
+                rule: "no kernel rotates yet; quantize on the host, or give values that Rotate has \
+                       rotated",
+            }),
+        }
     }
 
     /// Checks all that can be told before the values are looked at.
@@ -255,6 +312,9 @@ impl Quantize {
                 shape: shape.to_vec(),
                 expected: extents.elements(),
             });
+        }
+        if let Some(hadamard) = self.rotation {
+            check_axis(Axis::K, hadamard.size(), shape, extents)?;
         }
         // Rows are at most one byte an element: nothing here can overflow.
         Raw::row_bytes(extents.k, format.element().bits(), format.block())?;
@@ -283,13 +343,15 @@ impl Quantize {
     fn check_offsets(&self, format: Format, rows: usize, k: usize) -> Result<()> {
         let Rounding::Stochastic(draws) = self.rounding else { return Ok(()) };
         let block = format.block() as u64;
+        let rotation = self.rotation.map_or(1, Hadamard::size) as u64;
         let whole_rows = self.blocks == Blocks::Row || draws.row_offset() % block == 0;
-        if draws.column_offset() % block != 0 || !whole_rows {
+        let column = draws.column_offset();
+        if column % block != 0 || column % rotation != 0 || !whole_rows {
             return Err(Error::InvalidValue {
                 what: "the offset of a shard",
                 given: format!("row {}, column {}", draws.row_offset(), draws.column_offset()),
                 rule: "a shard starts at a block: a multiple of the block length along K, and along \
-                       the rows of 2-D blocks too",
+                       the rows of 2-D blocks too, and of the rotation's size along K",
             });
         }
         match rows > 0 && k > 0 {
@@ -313,4 +375,17 @@ pub fn amax<T: Real>(x: &[T]) -> f32 {
 /// [`amax`] by a chosen backend.
 pub fn amax_with<T: Real>(x: &[T], backend: impl Into<Backend>) -> f32 {
     backend.into().amax(NonFinite::NanScale, x)
+}
+
+#[cfg(all(test, feature = "cuda"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_do_not_rotate() {
+        let plain = Quantize::new(Profile::default_for(Format::MXFP4));
+        assert_eq!(plain.check_unrotated(64, &[2, 32]), plain.check(64, &[2, 32]));
+        let error = plain.rotated(Hadamard::TRANSFORMER_ENGINE).check_unrotated(64, &[2, 32]);
+        assert!(error.unwrap_err().to_string().contains("Hadamard of 16: no kernel rotates yet"));
+    }
 }

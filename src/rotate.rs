@@ -160,7 +160,7 @@ fn check_length(what: &'static str, given: usize, shape: &[usize], extents: Exte
 }
 
 /// The axis must hold whole blocks.
-fn check_axis(axis: Axis, size: usize, shape: &[usize], extents: Extents) -> Result<()> {
+pub(crate) fn check_axis(axis: Axis, size: usize, shape: &[usize], extents: Extents) -> Result<()> {
     let (given, axis) = match axis {
         Axis::K => (extents.k, "elements along K"),
         Axis::Rows => (extents.rows, "rows"),

@@ -20,6 +20,7 @@ mod pieces;
 mod plan;
 mod quantize;
 mod rotate;
+mod rotated;
 mod scale;
 mod search;
 mod simd;
@@ -30,7 +31,7 @@ pub use level::Level;
 pub use options::Cpu;
 
 use crate::error::Result;
-use crate::numerics::NonFinite;
+use crate::numerics::{Hadamard, NonFinite};
 use crate::real::{Slice, SliceMut};
 use crate::reference::{Job, RotateJob};
 use crate::{QuantizedTensor, Real};
@@ -106,5 +107,33 @@ pub(crate) fn rotate_in_place<T: Real>(cpu: Cpu, job: &RotateJob, x: &mut [T]) {
         SliceMut::F32(x) => rotate::rotate_in_place(cpu, job, x),
         SliceMut::Bf16(x) => rotate::rotate_in_place(cpu, job, x),
         SliceMut::F16(x) => rotate::rotate_in_place(cpu, job, x),
+    }
+}
+
+pub(crate) fn amax_rotated<T: Real>(
+    cpu: Cpu,
+    hadamard: Hadamard,
+    nonfinite: NonFinite,
+    x: &[T],
+) -> f32 {
+    match T::slice(x) {
+        Slice::F32(x) => rotated::amax(cpu, hadamard, nonfinite, x),
+        Slice::Bf16(x) => rotated::amax(cpu, hadamard, nonfinite, x),
+        Slice::F16(x) => rotated::amax(cpu, hadamard, nonfinite, x),
+    }
+}
+
+pub(crate) fn quantize_rotated<T: Real>(
+    cpu: Cpu,
+    hadamard: Hadamard,
+    job: &Job,
+    x: &[T],
+    codes: &mut [u8],
+    scales: &mut [u8],
+) -> Result<()> {
+    match T::slice(x) {
+        Slice::F32(x) => rotated::quantize(cpu, hadamard, job, x, codes, scales),
+        Slice::Bf16(x) => rotated::quantize(cpu, hadamard, job, x, codes, scales),
+        Slice::F16(x) => rotated::quantize(cpu, hadamard, job, x, codes, scales),
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn quantize<T: Real + Input>(
 }
 
 /// Several rows of k elements, or parts of one: multiples of `unit`, which is whole blocks and bytes.
-fn row_pieces<'a, T: Sync>(
+pub(super) fn row_pieces<'a, T: Sync>(
     job: &Job,
     k: usize,
     unit: usize,
@@ -87,7 +87,7 @@ fn row_pieces<'a, T: Sync>(
 }
 
 /// The rows of a row of tiles.
-fn bands<'a, T: Sync>(
+pub(super) fn bands<'a, T: Sync>(
     job: &Job,
     x: &'a [T],
     codes: &'a mut [u8],

@@ -364,7 +364,8 @@ impl Device {
     ) -> Result<()> {
         let shape = shape.into();
         let used = shape.check(x.len())?;
-        let extents = quantize.check(Extents::of(shape.shape())?.elements(), shape.shape())?;
+        let extents =
+            quantize.check_unrotated(Extents::of(shape.shape())?.elements(), shape.shape())?;
         let (profile, (rounding, blocks)) = (quantize.profile(), quantize.choices());
         let (code_bytes, scale_bytes) = sizes(profile, extents)?;
         check_length("the codes", to.codes.len(), "bytes", shape.shape(), code_bytes)?;

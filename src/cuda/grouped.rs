@@ -89,7 +89,7 @@ impl Device {
         let shape = shape.into();
         let used = shape.check(x.len())?;
         let axes = shape.shape();
-        let extents = quantize.check(Extents::of(axes)?.elements(), axes)?;
+        let extents = quantize.check_unrotated(Extents::of(axes)?.elements(), axes)?;
         let (profile, (rounding, blocks)) = (quantize.profile(), quantize.choices());
         if blocks == Blocks::Tile {
             let (what, given) = ("the blocks of groups", "tiles".to_owned());

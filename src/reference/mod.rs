@@ -15,4 +15,4 @@ pub(crate) use block::{Block, quantize_block};
 pub(crate) use dequantize::dequantize;
 pub(crate) use quantize::quantize_band;
 pub(crate) use quantize::{Job, quantize};
-pub(crate) use rotate::{RotateJob, rotate, rotate_in_place};
+pub(crate) use rotate::{RotateJob, rotate, rotate_in_place, rotated};

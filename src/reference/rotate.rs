@@ -15,6 +15,11 @@ pub(crate) struct RotateJob {
 }
 
 impl RotateJob {
+    /// Forward along K.
+    pub(crate) fn forward(hadamard: Hadamard, extents: Extents) -> Self {
+        Self { hadamard, inverse: false, axis: Axis::K, extents }
+    }
+
     /// How far apart the values of a block lie.
     fn stride(&self) -> usize {
         match self.axis {
@@ -110,4 +115,11 @@ pub(crate) fn rotate_in_place<T: Real>(job: &RotateJob, x: &mut [T]) {
             x[start + i * job.stride()] = T::from_f32(*value);
         }
     }
+}
+
+/// `x` rotated along K, in f32: what a rotated quantization sees.
+pub(crate) fn rotated<T: Real>(hadamard: Hadamard, extents: Extents, x: &[T]) -> Vec<f32> {
+    let mut values = vec![0.0; x.len()];
+    rotate(&RotateJob::forward(hadamard, extents), x, &mut values);
+    values
 }

@@ -4,7 +4,7 @@ use crate::support::*;
 use blockscale::cuda::raw::WORKSPACE;
 use blockscale::cuda::{CudaError, Device, QuantizedMut, Strided, TensorAmax};
 use blockscale::format::Format;
-use blockscale::numerics::Profile;
+use blockscale::numerics::{Hadamard, Profile};
 use blockscale::{Backend, Blocks, Error, Quantize};
 
 const SHAPE: [usize; 2] = [4, 32];
@@ -69,6 +69,23 @@ fn tensors_are_overwritten() {
     refused(&other.tensor_amax(1.0), &SHAPE);
     refused(&quantize.blocks(Blocks::Tile).tensor_amax(1.0), &SHAPE);
     refused(&quantize.tensor_amax(1.0), &[32, 4]);
+}
+
+#[test]
+fn rotations_are_refused() {
+    let Some(device) = device() else { return };
+    let quantize = nvfp4().rotated(Hadamard::TRANSFORMER_ENGINE);
+    let x = device.upload(&[1.0f32; 128]).unwrap();
+    let refused = |error: CudaError| {
+        assert!(matches!(error, CudaError::Argument(Error::InvalidValue { .. })), "{error}");
+        assert!(error.to_string().contains("no kernel rotates yet"), "{error}");
+    };
+    refused(device.quantize(&quantize, &x, &SHAPE).unwrap_err());
+    refused(device.quantize(&quantize.tensor_amax(1.0), &x, &SHAPE).unwrap_err());
+    refused(device.run(&quantize, &[1.0f32; 128], &SHAPE).unwrap_err());
+    let mut q = device.zeros(quantize.profile(), Blocks::Row, &SHAPE).unwrap();
+    let given = quantize.tensor_amax(1.0);
+    refused(q.overwrite(&given, &x, &SHAPE, TensorAmax::Given).unwrap_err());
 }
 
 /// What `quantize_into` says of these lengths.
