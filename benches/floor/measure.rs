@@ -7,7 +7,7 @@ use crate::rows::{Float, Operation, Row};
 use crate::traffic::{self, Part, STEP, Stores};
 use crate::{Result, machine, report};
 use blockscale::numerics::TensorScale;
-use blockscale::{Backend, Cpu, Quantize, QuantizedTensor, Real, amax_with};
+use blockscale::{Backend, Cpu, Quantize, QuantizedTensor, Real, Rotate, amax_with};
 use half::{bf16, f16};
 use rayon::ThreadPool;
 use std::collections::BTreeMap;
@@ -200,12 +200,21 @@ impl Buffers {
         }
         let input = if row.float == Float::F32 { &mut self.f32 } else { &mut self.half };
         let x = &*input.values::<T>(elements);
+        let stores = if arguments.in_cache { Stores::Plain } else { Stores::Streaming };
+        if let (Operation::Rotate, Some(hadamard)) = (row.operation, row.rotation) {
+            let rotate = Rotate::new(hadamard).backend(cpu);
+            let values = self.decoded.values::<T>(elements);
+            return Ok(Box::new(RotateWork { rotate, x, shape, values, stores }));
+        }
         let Some(profile) = row.profile else {
             return Ok(Box::new(AmaxWork { cpu, x, amax: f32::NAN }));
         };
         let mut quantize = Quantize::new(profile).rounding(row.draws.rounding()).backend(cpu);
         if row.operation != Operation::AmaxQuantize && profile.tensor_scale_name().is_some() {
             quantize = quantize.tensor_amax(amax_with(x, Cpu::new()));
+        }
+        if let Some(hadamard) = row.rotation {
+            quantize = quantize.rotated(hadamard);
         }
         let [code_bytes, scale_bytes] = quantize.output_bytes(&shape)?;
         let (codes, scales) = (self.codes.bytes(code_bytes), self.scales.bytes(scale_bytes));
@@ -224,7 +233,6 @@ impl Buffers {
         // In the fastest way that there is; its bytes are checked elsewhere.
         let tensor = quantize.backend(Cpu::new()).run_into(x, &shape, codes, scales)?;
         let values = self.decoded.values::<T>(elements);
-        let stores = if arguments.in_cache { Stores::Plain } else { Stores::Streaming };
         Ok(Box::new(DequantizeWork { cpu, tensor, values, stores }))
     }
 }
@@ -287,6 +295,30 @@ impl<T: Real> Work for DequantizeWork<'_, T> {
     fn check(&mut self) -> bool {
         let expected = self.tensor.dequantize_with::<T>(Backend::Reference);
         bytes_of(&expected) == bytes_of(self.values)
+    }
+}
+
+struct RotateWork<'a, T> {
+    rotate: Rotate,
+    x: &'a [T],
+    shape: [usize; 2],
+    values: &'a mut [T],
+    stores: Stores,
+}
+
+impl<T: Real> Work for RotateWork<'_, T> {
+    fn run(&mut self) {
+        let done = self.rotate.run_into(self.x, &self.shape, self.values);
+        done.expect("checked with the first call");
+    }
+    fn floor(&mut self, pool: Option<&ThreadPool>) {
+        let (read, written) = (bytes_of(self.x), bytes_of_mut(self.values));
+        let part = Part { read, read_first: &[], written, written_last: &mut [] };
+        traffic::run(part, self.x.len(), self.stores, pool);
+    }
+    fn check(&mut self) -> bool {
+        let expected = self.rotate.backend(Backend::Reference).run(self.x, &self.shape);
+        bytes_of(&expected.expect("ran before")) == bytes_of(self.values)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::arguments::Arguments;
 use blockscale::format::Format;
-use blockscale::numerics::{DrawBits, Profile, Rounding, Stochastic};
+use blockscale::numerics::{DrawBits, Hadamard, Profile, Rounding, Stochastic};
 use std::fmt;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,7 @@ pub enum Operation {
     AmaxQuantize,
     Dequantize,
     Amax,
+    Rotate,
 }
 
 /// The type of the floats.
@@ -32,7 +33,9 @@ pub enum Draws {
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     pub operation: Operation,
-    /// None for amax.
+    /// Of values that are rotated, on their own or before they are quantized.
+    pub rotation: Option<Hadamard>,
+    /// None for amax and for rotations on their own.
     pub profile: Option<Profile>,
     pub draws: Draws,
     pub float: Float,
@@ -61,13 +64,17 @@ impl Draws {
 }
 
 impl Row {
-    pub fn operation_name(&self) -> &'static str {
-        match self.operation {
+    pub fn operation_name(&self) -> String {
+        let rotate = self.rotation.map_or(String::new(), |of| format!("rotate-{}", of.size()));
+        let verb = match self.operation {
+            Operation::Quantize if self.rotation.is_some() => "+quantize",
             Operation::Quantize => "quantize",
             Operation::AmaxQuantize => "amax+quantize",
             Operation::Dequantize => "dequantize",
             Operation::Amax => "amax",
-        }
+            Operation::Rotate => "",
+        };
+        rotate + verb
     }
     pub fn format_name(&self) -> String {
         self.profile.map_or("-".to_owned(), |profile| profile.format().to_string())
@@ -80,7 +87,7 @@ impl Row {
     }
     pub fn rounding_name(&self) -> &'static str {
         match (self.operation, self.draws) {
-            (Operation::Dequantize | Operation::Amax, _) => "-",
+            (Operation::Dequantize | Operation::Amax | Operation::Rotate, _) => "-",
             (_, Draws::Nearest) => "nearest",
             (_, Draws::Eight) => "stochastic-8",
             (_, Draws::Sixteen) => "stochastic-16",
@@ -114,7 +121,7 @@ fn is_wanted(row: &Row, filters: &[Vec<String>]) -> bool {
 
 fn quantize(profile: Profile, draws: Draws, float: Float) -> Row {
     let (operation, profile) = (Operation::Quantize, Some(profile));
-    Row { operation, profile, draws, float, threads: 1 }
+    Row { operation, rotation: None, profile, draws, float, threads: 1 }
 }
 
 fn dequantize(profile: Profile, float: Float) -> Row {
@@ -122,7 +129,18 @@ fn dequantize(profile: Profile, float: Float) -> Row {
 }
 
 fn amax(float: Float) -> Row {
-    Row { operation: Operation::Amax, profile: None, draws: Draws::Nearest, float, threads: 1 }
+    let (operation, draws) = (Operation::Amax, Draws::Nearest);
+    Row { operation, rotation: None, profile: None, draws, float, threads: 1 }
+}
+
+fn rotate(size: usize, float: Float) -> Row {
+    Row { operation: Operation::Rotate, ..rotated(size, amax(float)) }
+}
+
+/// With signs, as they are used.
+fn rotated(size: usize, row: Row) -> Row {
+    let rotation = Hadamard::new(size).ok().map(|plain| plain.with_drawn_signs(7, "floor"));
+    Row { rotation, ..row }
 }
 
 /// Rows that fit a minute.
@@ -150,6 +168,9 @@ fn usual() -> Vec<Row> {
         rows.extend(decoded.map(|profile| dequantize(profile, float)));
     }
     rows.extend([Float::F32, Float::Bf16].map(amax));
+    rows.extend([16, 128].map(|size| rotate(size, Float::F32)));
+    let [mxfp4, nvfp4] = fours.map(|profile| quantize(profile, Draws::Nearest, Float::F32));
+    rows.extend([rotated(128, mxfp4), rotated(16, nvfp4)]);
     rows
 }
 
@@ -175,5 +196,15 @@ fn all() -> Vec<Row> {
         rows.extend(defaults.map(|profile| dequantize(profile, float)));
     }
     rows.extend([Float::F32, Float::Bf16, Float::F16].map(amax));
+    for float in [Float::F32, Float::Bf16, Float::F16] {
+        rows.extend(Hadamard::SIZES.map(|size| rotate(size, float)));
+    }
+    for draws in [Draws::Nearest, Draws::Eight] {
+        rows.extend([(128, Format::MXFP4), (16, Format::NVFP4), (128, Format::NVFP4)].map(
+            |(size, format)| {
+                rotated(size, quantize(Profile::default_for(format), draws, Float::F32))
+            },
+        ));
+    }
     rows
 }

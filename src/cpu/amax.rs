@@ -1,10 +1,10 @@
 //! The largest magnitude: bits of magnitudes are ordered as integers, NaN above Inf.
 
-use super::Cpu;
 use super::encode::Input;
 use super::pieces::PREFETCH_BYTES;
 use super::simd::{Kernel, LANES, Simd, dispatch};
 use super::threads::for_each;
+use super::{Cpu, Level};
 use crate::Real;
 use crate::format::canonical;
 use crate::numerics::NonFinite;
@@ -66,14 +66,19 @@ pub(super) fn amax<T: Ordered>(cpu: Cpu, nonfinite: NonFinite, x: &[T]) -> f32 {
     let largest = AtomicU32::new(0);
     // The work cannot fail, and a maximum does not depend on the order.
     let _ = for_each(cpu, x.len(), x.chunks(PIECE), |x| {
-        let mut amax = dispatch(level, Amax { x });
-        if !amax.is_finite() && nonfinite == NonFinite::Drop {
-            amax = reference::amax(nonfinite, x);
-        }
-        largest.fetch_max(amax.to_bits(), Ordering::Relaxed);
+        largest.fetch_max(amax_of(level, nonfinite, x).to_bits(), Ordering::Relaxed);
         Ok(())
     });
     canonical(f32::from_bits(largest.into_inner()))
+}
+
+/// Of a piece, with a NaN of any bits.
+pub(super) fn amax_of<T: Ordered>(level: Level, nonfinite: NonFinite, x: &[T]) -> f32 {
+    let amax = dispatch(level, Amax { x });
+    match amax.is_finite() || nonfinite != NonFinite::Drop {
+        true => amax,
+        false => reference::amax(nonfinite, x),
+    }
 }
 
 struct Amax<'a, T> {

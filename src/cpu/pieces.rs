@@ -52,13 +52,13 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// For rows of k elements, more than 0. Parts of rows are multiples of `unit`, which is whole blocks and
-    /// bytes.
-    pub(super) fn new(format: Format, k: usize, unit: usize) -> Result<Self> {
-        let rows = (PIECE / k).max(1);
+    /// For rows of k elements, more than 0, in pieces of so many. Parts of rows are multiples of `unit`, which is
+    /// whole blocks and bytes.
+    pub(super) fn new(format: Format, k: usize, piece: usize, unit: usize) -> Result<Self> {
+        let rows = (piece / k).max(1);
         let several = Sizes::of_row(format, k)?.times(rows);
-        let part = match k > PIECE {
-            true => Sizes::of_row(format, (PIECE / unit).max(1) * unit)?,
+        let part = match k > piece {
+            true => Sizes::of_row(format, (piece / unit).max(1) * unit)?,
             false => several,
         };
         Ok(Self { rows, several, part })
@@ -72,13 +72,13 @@ mod tests {
     #[test]
     fn short_rows_go_together_and_long_ones_are_cut() {
         let sizes = |elements, codes, scales| Sizes { elements, codes, scales };
-        let cut = Cut::new(Format::MXFP4, 33, 128).unwrap();
+        let cut = Cut::new(Format::MXFP4, 33, PIECE, 128).unwrap();
         assert_eq!((cut.rows, cut.several), (3971, sizes(131_043, 67_507, 7942)));
         assert_eq!(cut.part, cut.several);
-        let cut = Cut::new(Format::NVFP4, 1 << 20, 128).unwrap();
+        let cut = Cut::new(Format::NVFP4, 1 << 20, PIECE, 128).unwrap();
         assert_eq!((cut.rows, cut.several), (1, sizes(1 << 20, 1 << 19, 1 << 16)));
         assert_eq!(cut.part, sizes(1 << 17, 1 << 16, 1 << 13));
         let odd = "e2m1x15:e8m0".parse().unwrap();
-        assert_eq!(Cut::new(odd, 1 << 20, 120).unwrap().part, sizes(131_040, 65_520, 8736));
+        assert_eq!(Cut::new(odd, 1 << 20, PIECE, 120).unwrap().part, sizes(131_040, 65_520, 8736));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::draws::GroupDraws;
 use super::encode::{E2M1, Encoder, FLOAT, INT4, INTEGER, Input, load_group, maxima};
-use super::pieces::{Cut, PREFETCH_BYTES, Sizes, is_whole};
+use super::pieces::{Cut, PIECE, PREFETCH_BYTES, Sizes, is_whole};
 use super::plan::{Form, Kind, Plan, Steps};
 use super::scale::{ANY, Chooser, GroupScales, MX, NV};
 use super::simd::{GROUP, Kernel, Simd, dispatch};
@@ -37,39 +37,69 @@ pub(super) fn quantize<T: Real + Input>(
     if x.is_empty() {
         return Ok(());
     }
-    let plan = Plan::new(job);
-    let level = cpu.chosen_level();
-    let work = |piece| match &plan {
-        Some(plan) => match plan.search {
-            Some(search) => search::run(level, plan, search, job, piece),
-            None => run(level, plan, job, piece),
-        },
-        None => specified(job, piece),
-    };
+    let worker = Worker::new(cpu, job);
+    let work = |piece| worker.piece(piece);
     match job.blocks {
         Blocks::Row => {
-            // Only draws tell rows apart that follow each other.
-            let format = job.profile.format();
-            let block = format.block();
-            let whole = is_whole(format, job.extents.k) && job.rounding == Rounding::Nearest;
-            let k = if whole { x.len() } else { job.extents.k };
-            let unit = if plan.is_some() { 2 * GROUP } else { 8 * block };
-            for_each(cpu, x.len(), row_pieces(job, k, unit, x, codes, scales)?, work)
+            let (k, unit) = (worker.row(x.len()), worker.unit());
+            for_each(cpu, x.len(), row_pieces(job, k, PIECE, unit, x, codes, scales)?, work)
         }
         Blocks::Tile => for_each(cpu, x.len(), bands(job, x, codes, scales)?, work),
     }
 }
 
-/// Several rows of k elements, or parts of one: multiples of `unit`, which is whole blocks and bytes.
+/// What each thread does with pieces.
+pub(super) struct Worker<'a> {
+    plan: Option<Plan>,
+    level: Level,
+    job: &'a Job,
+}
+
+impl<'a> Worker<'a> {
+    pub(super) fn new(cpu: Cpu, job: &'a Job) -> Self {
+        Self { plan: Plan::new(job), level: cpu.chosen_level(), job }
+    }
+
+    /// Elements that pieces of rows are multiples of.
+    pub(super) fn unit(&self) -> usize {
+        match self.plan {
+            Some(_) => 2 * GROUP,
+            None => 8 * self.job.profile.format().block(),
+        }
+    }
+
+    /// The length of rows of the job, `elements` in all: only draws tell rows apart that follow each other.
+    pub(super) fn row(&self, elements: usize) -> usize {
+        let k = self.job.extents.k;
+        match is_whole(self.job.profile.format(), k) && self.job.rounding == Rounding::Nearest {
+            true => elements,
+            false => k,
+        }
+    }
+
+    pub(super) fn piece<T: Real + Input>(&self, piece: Piece<'_, T>) -> Result<()> {
+        match &self.plan {
+            Some(plan) => match plan.search {
+                Some(search) => search::run(self.level, plan, search, self.job, piece),
+                None => run(self.level, plan, self.job, piece),
+            },
+            None => specified(self.job, piece),
+        }
+    }
+}
+
+/// Several rows of k elements, or parts of one: of about `piece` elements, multiples of `unit`, which is whole
+/// blocks and bytes.
 pub(super) fn row_pieces<'a, T: Sync>(
     job: &Job,
     k: usize,
+    piece: usize,
     unit: usize,
     x: &'a [T],
     codes: &'a mut [u8],
     scales: &'a mut [u8],
-) -> Result<impl Iterator<Item = Piece<'a, T>> + Send> {
-    let Cut { rows, several, part } = Cut::new(job.profile.format(), k, unit)?;
+) -> Result<impl Iterator<Item = Piece<'a, T>> + Send + use<'a, T>> {
+    let Cut { rows, several, part } = Cut::new(job.profile.format(), k, piece, unit)?;
     let several = x
         .chunks(several.elements)
         .zip(codes.chunks_mut(several.codes))

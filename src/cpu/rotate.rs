@@ -1,16 +1,17 @@
 //! Rotate: Hadamard transforms in registers along K, and of strips of columns along rows.
 
-use super::Cpu;
 use super::encode::{Input, load_group};
 use super::output::{Output, STREAMED_BYTES, Source, put, write};
 use super::pieces::PIECE;
 use super::quantize::prefetch;
 use super::simd::{GROUP, Kernel, LANES, Simd, dispatch};
 use super::threads::for_each;
+use super::{Cpu, Level};
 use crate::Axis;
 use crate::numerics::Hadamard;
 use crate::real::Slice;
 use crate::reference::RotateJob;
+use crate::shape::Extents;
 
 /// Columns that are rotated together along rows: a line of 16-bit floats.
 const STRIP: usize = 2 * LANES;
@@ -57,6 +58,13 @@ fn each<'a, U: Input + Output>(
         }
         Ok(())
     });
+}
+
+/// Rotates `x`, whole blocks, along K into `values`, in the caller's thread.
+pub(super) fn rotate_row(level: Level, hadamard: Hadamard, x: Slice<'_>, values: &mut [f32]) {
+    let extents = Extents { batches: 1, rows: 1, k: values.len() };
+    let job = RotateJob::forward(hadamard, extents);
+    dispatch(level, AlongK { job: &job, x: Some(x), values, streams: false });
 }
 
 /// Elements that a thread takes at a time: rows are whole blocks, and so follow each other like one.
