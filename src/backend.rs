@@ -3,7 +3,7 @@
 use crate::cpu::{self, Cpu, FloatEnvironment};
 use crate::error::Result;
 use crate::numerics::{Hadamard, NonFinite};
-use crate::reference::{Job, RotateJob};
+use crate::reference::{Job, MultiplyJob, RotateJob};
 use crate::shape::Extents;
 use crate::{QuantizedTensor, Real, reference};
 
@@ -116,5 +116,16 @@ impl Backend {
             Self::Cpu(cpu) => cpu::rotate_in_place(cpu, job, x),
             Self::Reference => reference::rotate_in_place(job, x),
         }
+    }
+
+    /// Multiplies `x` into `values`, which has its length: the reference for both.
+    pub(crate) fn multiply<T: Real, U: Real>(self, job: &MultiplyJob, x: &[T], values: &mut [U]) {
+        let _ieee = FloatEnvironment::ieee();
+        reference::multiply(job, x, values);
+    }
+
+    pub(crate) fn multiply_in_place<T: Real>(self, job: &MultiplyJob, x: &mut [T]) {
+        let _ieee = FloatEnvironment::ieee();
+        reference::multiply_in_place(job, x);
     }
 }

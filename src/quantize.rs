@@ -314,7 +314,7 @@ impl Quantize {
             });
         }
         if let Some(hadamard) = self.rotation {
-            check_axis(Axis::K, hadamard.size(), shape, extents)?;
+            check_axis(hadamard.into(), Axis::K, shape, extents)?;
         }
         // Rows are at most one byte an element: nothing here can overflow.
         Raw::row_bytes(extents.k, format.element().bits(), format.block())?;

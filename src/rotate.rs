@@ -1,8 +1,9 @@
-//! Rotate: blocks of a tensor by an orthogonal matrix.
+//! Rotate: blocks of a tensor by an orthogonal matrix, or by any other.
 
+use crate::cpu::FloatEnvironment;
 use crate::error::{Error, Result};
-use crate::numerics::Hadamard;
-use crate::reference::RotateJob;
+use crate::numerics::Rotation;
+use crate::reference::{Factors, MultiplyJob, RotateJob};
 use crate::shape::Extents;
 use crate::{Axis, Backend, Real};
 
@@ -13,9 +14,10 @@ use crate::{Axis, Backend, Real};
 /// x = s ⊙ fl(H(y) · c)    for each block of y     inverse
 /// ```
 ///
-/// with the exact steps of [`Hadamard`]. **Shapes**: `[.., rows, K]`; along [`Axis::K`] a block is
+/// with the exact steps of [`Hadamard`](crate::numerics::Hadamard); [`Matrix`](crate::numerics::Matrix)
+/// and [`Kronecker`](crate::numerics::Kronecker) have their own. **Shapes**: `[.., rows, K]`; along [`Axis::K`] a block is
 /// consecutive elements of a row, along [`Axis::Rows`] consecutive elements of a column of one matrix.
-/// The axis must be a multiple of the size. **Rounding**: inputs of 16 bits widen exactly, all steps are
+/// The axis must be a multiple of the size, and with two matrices of that size. **Rounding**: inputs of 16 bits widen exactly, all steps are
 /// f32, and a result of 16 bits is rounded once more, to nearest even. **Special values**: subnormals are
 /// kept; a NaN, or infinities that a sum cancels, make NaN of results of their block, which is written as
 /// 0x7FFFFFFF or 0x7FFF.
@@ -36,19 +38,32 @@ use crate::{Axis, Backend, Real};
 /// # Ok::<(), blockscale::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rotate {
-    hadamard: Hadamard,
+pub struct Rotate<'a> {
+    rotation: Rotation<'a>,
     inverse: bool,
     axis: Axis,
     backend: Backend,
 }
 
-impl Rotate {
-    /// Forward, along K, by the default backend.
-    pub fn new(hadamard: Hadamard) -> Self {
-        Self { hadamard, inverse: false, axis: Axis::K, backend: Backend::default() }
+/// A checked call.
+enum Job {
+    Rotate(RotateJob),
+    Multiply(MultiplyJob),
+}
+
+impl<'a> Rotate<'a> {
+    /// Forward, along K, by the default backend. A [`Hadamard`](crate::numerics::Hadamard) is given as it
+    /// is, a [`Matrix`](crate::numerics::Matrix) or a [`Kronecker`](crate::numerics::Kronecker) borrowed.
+    pub fn new(rotation: impl Into<Rotation<'a>>) -> Self {
+        let (rotation, backend) = (rotation.into(), Backend::default());
+        Self { rotation, inverse: false, axis: Axis::K, backend }
     }
-    /// The rotation that undoes the forward one, up to rounding.
+    /// The rotation that undoes the forward one, up to rounding. Matrices are inverted at each call:
+    ///
+    /// ```text
+    /// Matrix       y P⁻¹
+    /// Kronecker    fl(Y / scale), Y = P1⁻ᵀ X P2⁻¹
+    /// ```
     pub fn inverse(self) -> Self {
         Self { inverse: true, ..self }
     }
@@ -66,7 +81,8 @@ impl Rotate {
     /// # Errors
     /// [`Error::WrongLength`] where `x` and `shape` disagree; [`Error::InvalidShape`] for a shape
     /// without axes, or of one axis along rows; [`Error::RotationSize`] for an axis that is no multiple
-    /// of the rotation's size.
+    /// of the rotation's size, or not of that size with two matrices; for an inverse, those of
+    /// [`Matrix::inverse`](crate::numerics::Matrix::inverse).
     pub fn run<T: Real>(&self, x: &[T], shape: &[usize]) -> Result<Vec<T>> {
         self.run_as(x, shape)
     }
@@ -87,7 +103,7 @@ impl Rotate {
     pub fn run_as<U: Real, T: Real>(&self, x: &[T], shape: &[usize]) -> Result<Vec<U>> {
         let job = self.check(x.len(), shape)?;
         let mut values = U::zeros(x.len());
-        self.backend.rotate(&job, x, &mut values);
+        self.fill(&job, x, &mut values);
         Ok(values)
     }
 
@@ -110,8 +126,8 @@ impl Rotate {
         values: &mut [U],
     ) -> Result<()> {
         let job = self.check(x.len(), shape)?;
-        check_length("the buffer of the values", values.len(), shape, job.extents)?;
-        self.backend.rotate(&job, x, values);
+        check_length("the buffer of the values", values.len(), shape, x.len())?;
+        self.fill(&job, x, values);
         Ok(())
     }
 
@@ -128,12 +144,22 @@ impl Rotate {
     /// # Ok::<(), blockscale::Error>(())
     /// ```
     pub fn in_place<T: Real>(&self, x: &mut [T], shape: &[usize]) -> Result<()> {
-        let job = self.check(x.len(), shape)?;
-        self.backend.rotate_in_place(&job, x);
+        match self.check(x.len(), shape)? {
+            Job::Rotate(job) => self.backend.rotate_in_place(&job, x),
+            Job::Multiply(job) => self.backend.multiply_in_place(&job, x),
+        }
         Ok(())
     }
 
-    fn check(&self, len: usize, shape: &[usize]) -> Result<RotateJob> {
+    fn fill<T: Real, U: Real>(&self, job: &Job, x: &[T], values: &mut [U]) {
+        match job {
+            Job::Rotate(job) => self.backend.rotate(job, x, values),
+            Job::Multiply(job) => self.backend.multiply(job, x, values),
+        }
+    }
+
+    fn check(&self, len: usize, shape: &[usize]) -> Result<Job> {
+        let _ieee = FloatEnvironment::ieee();
         let extents = Extents::of(shape)?;
         if self.axis == Axis::Rows && shape.len() < 2 {
             return Err(Error::InvalidShape {
@@ -141,15 +167,21 @@ impl Rotate {
                 rule: "a rotation along rows needs rows and columns: at least two axes",
             });
         }
-        check_length("the input", len, shape, extents)?;
-        check_axis(self.axis, self.hadamard.size(), shape, extents)?;
-        let Self { hadamard, inverse, axis, .. } = *self;
-        Ok(RotateJob { hadamard, inverse, axis, extents })
+        check_length("the input", len, shape, extents.elements())?;
+        let Self { rotation, inverse, axis, .. } = *self;
+        check_axis(rotation, axis, shape, extents)?;
+        let factors = match rotation {
+            Rotation::Hadamard(hadamard) => {
+                return Ok(Job::Rotate(RotateJob { hadamard, inverse, axis, extents }));
+            }
+            Rotation::Matrix(matrix) => Factors::of_matrix(matrix, inverse)?,
+            Rotation::Kronecker(kronecker) => Factors::of_kronecker(kronecker, inverse)?,
+        };
+        Ok(Job::Multiply(MultiplyJob { factors, axis, extents }))
     }
 }
 
-fn check_length(what: &'static str, given: usize, shape: &[usize], extents: Extents) -> Result<()> {
-    let expected = extents.elements();
+fn check_length(what: &'static str, given: usize, shape: &[usize], expected: usize) -> Result<()> {
     match given == expected {
         true => Ok(()),
         false => {
@@ -159,17 +191,24 @@ fn check_length(what: &'static str, given: usize, shape: &[usize], extents: Exte
     }
 }
 
-/// The axis must hold whole blocks.
-pub(crate) fn check_axis(axis: Axis, size: usize, shape: &[usize], extents: Extents) -> Result<()> {
+/// The axis must hold whole blocks, or be one.
+pub(crate) fn check_axis(
+    rotation: Rotation<'_>,
+    axis: Axis,
+    shape: &[usize],
+    extents: Extents,
+) -> Result<()> {
     let (given, axis) = match axis {
         Axis::K => (extents.k, "elements along K"),
         Axis::Rows => (extents.rows, "rows"),
     };
-    match given.is_multiple_of(size) {
+    let size = rotation.size();
+    let (fits, rule) = match rotation {
+        Rotation::Kronecker(_) => (given == size, "the axis must be as long as the rotation"),
+        _ => (given.is_multiple_of(size), "the axis must be a multiple of the rotation"),
+    };
+    match fits {
         true => Ok(()),
-        false => {
-            let rule = "the axis must be a multiple of the rotation";
-            Err(Error::RotationSize { shape: shape.to_vec(), axis, given, size, rule })
-        }
+        false => Err(Error::RotationSize { shape: shape.to_vec(), axis, given, size, rule }),
     }
 }

@@ -1,18 +1,21 @@
 //! What bytes come out: profiles and the arithmetic that their knobs name.
 //!
-//! All arithmetic is IEEE f32, round to nearest even, without fused operations; exponents come
-//! from bits, not from `log2`. The functions here work on one tensor's, one block's or one
-//! element's numbers; `reference` walks tensors with them.
+//! All arithmetic is IEEE f32, round to nearest even, without fused operations but where a formula
+//! says fma; exponents come from bits, not from `log2`. The functions here work on one tensor's, one
+//! block's or one element's numbers; `reference` walks tensors with them.
 
 mod block_scale;
 mod decode;
 mod element_map;
 mod hadamard;
 mod knobs;
+mod kronecker;
 mod log2;
 mod matrix;
 mod philox;
 mod profile;
+mod rotation;
+mod rotation_matrix;
 mod rounding;
 mod sum;
 mod tensor_scale;
@@ -28,10 +31,13 @@ pub use knobs::{
     DecodeRule, ElementMap, Headroom, NonFinite, ScaleCast, ScaleRange, ScaleRule, Search,
     SignRule, TensorRule,
 };
+pub use kronecker::Kronecker;
 pub(crate) use log2::near_powers;
 pub use philox::philox4x32_10;
 pub(crate) use philox::{MULTIPLIERS as PHILOX_MULTIPLIERS, WEYL as PHILOX_WEYL};
 pub use profile::Profile;
+pub use rotation::Rotation;
+pub use rotation_matrix::Matrix;
 pub use rounding::{Domain, DrawBits, Rounding, Stochastic};
 pub(crate) use sum::folded_sum;
 pub(crate) use sum::ordered_sum;

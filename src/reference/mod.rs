@@ -5,14 +5,17 @@
 //! rounded, with the formulas in [`crate::numerics`] beside the knobs that name them.
 
 mod amax;
+mod axis_blocks;
 mod block;
 mod dequantize;
+mod multiply;
 mod quantize;
 mod rotate;
 
 pub(crate) use amax::amax;
 pub(crate) use block::{Block, quantize_block};
 pub(crate) use dequantize::dequantize;
+pub(crate) use multiply::{Factors, MultiplyJob, multiply, multiply_in_place};
 pub(crate) use quantize::quantize_band;
 pub(crate) use quantize::{Job, quantize};
 pub(crate) use rotate::{RotateJob, rotate, rotate_in_place, rotated};

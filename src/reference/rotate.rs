@@ -1,5 +1,6 @@
-//! Rotate: blocks of values to blocks of values.
+//! Rotate by Hadamard matrices: blocks of values to blocks of values.
 
+use super::axis_blocks::AxisBlocks;
 use crate::numerics::Hadamard;
 use crate::shape::Extents;
 use crate::{Axis, Real};
@@ -20,23 +21,8 @@ impl RotateJob {
         Self { hadamard, inverse: false, axis: Axis::K, extents }
     }
 
-    /// How far apart the values of a block lie.
-    fn stride(&self) -> usize {
-        match self.axis {
-            Axis::K => 1,
-            Axis::Rows => self.extents.k,
-        }
-    }
-
-    /// Where the blocks begin.
-    ///
-    /// As the axis is whole blocks, `size · stride` values in a row hold `stride` whole blocks, side
-    /// by side.
-    fn starts(&self) -> impl Iterator<Item = usize> + use<> {
-        let (elements, stride) = (self.extents.elements(), self.stride());
-        // Of an empty tensor the other axis may be as long as it likes.
-        let together = self.hadamard.size().saturating_mul(stride).max(1);
-        (0..elements).step_by(together).flat_map(move |first| first..first + stride)
+    fn blocks(&self) -> AxisBlocks {
+        AxisBlocks::new(self.axis, self.hadamard.size(), self.extents)
     }
 
     fn rotate(&self, block: &mut [f32]) {
@@ -91,30 +77,12 @@ fn butterflies(block: &mut [f32]) {
 
 /// Rotates `x` into `values`, which has its length.
 pub(crate) fn rotate<T: Real, U: Real>(job: &RotateJob, x: &[T], values: &mut [U]) {
-    let mut block = vec![0.0; job.hadamard.size()];
-    for start in job.starts() {
-        for (i, value) in block.iter_mut().enumerate() {
-            *value = x[start + i * job.stride()].to_f32();
-        }
-        job.rotate(&mut block);
-        for (i, value) in block.iter().enumerate() {
-            values[start + i * job.stride()] = U::from_f32(*value);
-        }
-    }
+    job.blocks().map(x, values, |block| job.rotate(block));
 }
 
 /// Rotates `x` where it stands.
 pub(crate) fn rotate_in_place<T: Real>(job: &RotateJob, x: &mut [T]) {
-    let mut block = vec![0.0; job.hadamard.size()];
-    for start in job.starts() {
-        for (i, value) in block.iter_mut().enumerate() {
-            *value = x[start + i * job.stride()].to_f32();
-        }
-        job.rotate(&mut block);
-        for (i, value) in block.iter().enumerate() {
-            x[start + i * job.stride()] = T::from_f32(*value);
-        }
-    }
+    job.blocks().map_in_place(x, |block| job.rotate(block));
 }
 
 /// `x` rotated along K, in f32: what a rotated quantization sees.
