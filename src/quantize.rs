@@ -92,9 +92,10 @@ impl Quantize {
     /// result = that of y without rotation  its tensor amax, its draws, its blocks and tiles
     /// ```
     ///
-    /// No rotated copy of the tensor is made. The tensor holds rotated values and does not say so:
-    /// [`Rotate::inverse`](crate::Rotate::inverse) of what it decodes to is close to `x`, and so is a
-    /// product along K with a tensor of the same rotation close to that without.
+    /// The host path rotates a part of the tensor at a time, and makes no rotated copy of all of it. The
+    /// result holds rotated values and does not say so: [`Rotate::inverse`](crate::Rotate::inverse) of
+    /// what it decodes to is close to `x`, and so is a product along K with a tensor of the same rotation
+    /// close to that without. [`unbiased`](Self::unbiased) speaks of the rotated values.
     ///
     /// ```
     /// use blockscale::format::Format;

@@ -1,6 +1,5 @@
 //! Rotate: blocks of a tensor by an orthogonal matrix, or by any other.
 
-use crate::cpu::FloatEnvironment;
 use crate::error::{Error, Result};
 use crate::numerics::Rotation;
 use crate::reference::{Factors, MultiplyJob, RotateJob};
@@ -159,7 +158,6 @@ impl<'a> Rotate<'a> {
     }
 
     fn check(&self, len: usize, shape: &[usize]) -> Result<Job> {
-        let _ieee = FloatEnvironment::ieee();
         let extents = Extents::of(shape)?;
         if self.axis == Axis::Rows && shape.len() < 2 {
             return Err(Error::InvalidShape {

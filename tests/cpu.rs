@@ -7,8 +7,10 @@
 #![allow(unsafe_code)] // MXCSR
 
 use blockscale::format::{Element, Format, Scale};
-use blockscale::numerics::{DrawBits, Profile, Rounding, Stochastic, TensorScale};
-use blockscale::{Backend, Blocks, Cpu, Level, Quantize, QuantizedTensor, Real, amax_with};
+use blockscale::numerics::{
+    DrawBits, Hadamard, Matrix, Profile, Rounding, Stochastic, TensorScale,
+};
+use blockscale::{Backend, Blocks, Cpu, Level, Quantize, QuantizedTensor, Real, Rotate, amax_with};
 use half::{bf16, f16};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -987,6 +989,7 @@ mod environment {
         stored: Option<(&'static str, u32)>,
         values: [Vec<u32>; 3],
         amax: u32,
+        rotated: [Vec<u32>; 3],
     }
 
     impl Bytes {
@@ -1000,9 +1003,34 @@ mod environment {
                 ("bf16", self.values[1] == other.values[1]),
                 ("f16", self.values[2] == other.values[2]),
                 ("amax", self.amax == other.amax),
+                ("rotated", self.rotated[0] == other.rotated[0]),
+                ("quantized rotated", self.rotated[1] == other.rotated[1]),
+                ("by an inverse", self.rotated[2] == other.rotated[2]),
             ];
             pairs.into_iter().filter(|(_, same)| !same).map(|(what, _)| what).collect()
         }
+    }
+
+    /// The rotations of `x`, which is whole rows of 32: by a Hadamard matrix, quantized under a tensor
+    /// scale, and by the inverse of a matrix.
+    fn rotated<T: Value>(backend: Backend, x: &[T]) -> [Vec<u32>; 3] {
+        let shape = [x.len() / 32, 32];
+        let hadamard = Hadamard::new(32).unwrap().with_drawn_signs(1, "w");
+        let values: Vec<f32> = Rotate::new(hadamard).backend(backend).run_as(x, &shape).unwrap();
+        let quantize = Quantize::new(Profile::default_for(Format::NVFP4)).rotated(hadamard);
+        let q = quantize.backend(backend).run(x, &shape).unwrap();
+        // Exact in any environment.
+        let entry =
+            |at: usize| (at % 7) as f32 / 1024.0 + if at.is_multiple_of(33) { 3.0 } else { 0.0 };
+        let matrix = Matrix::new(32, &(0..32 * 32).map(entry).collect::<Vec<_>>()).unwrap();
+        let rows = &x[..x.len().min(320)];
+        let back = Rotate::new(&matrix).inverse().backend(backend);
+        let back: Vec<f32> = back.run_as(rows, &[rows.len() / 32, 32]).unwrap();
+        [
+            values.into_iter().map(Value::bits).collect(),
+            q.codes().as_bytes().iter().map(|code| u32::from(*code)).collect(),
+            back.into_iter().map(Value::bits).collect(),
+        ]
     }
 
     fn bytes<T: Value>(
@@ -1028,6 +1056,7 @@ mod environment {
                 values::<f16>(&q, backend),
             ],
             amax: amax_with(x, backend).to_bits(),
+            rotated: rotated(backend, x),
         }
     }
 
