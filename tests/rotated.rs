@@ -161,6 +161,18 @@ fn threads_and_buffers_change_nothing() {
     }
 }
 
+/// What the amax of pieces drops is what the amax of the tensor drops.
+#[test]
+fn dropped_values_are_dropped_after_the_rotation() {
+    let mut random = Random(6);
+    let profile = Profile::parse(Format::NVFP4, "torchao+nonfinite=drop").unwrap();
+    for n in [1 << 10, 3 << 17] {
+        let mut x: Vec<f32> = random.values(n);
+        (x[7], x[n / 2], x[n - 1]) = (f32::INFINITY, f32::NAN, f32::MAX);
+        compare(Quantize::new(profile), Hadamard::new(128).unwrap(), &x, &[2, n / 2]);
+    }
+}
+
 /// The amax is that of the rotated values, whichever is larger.
 #[test]
 fn the_tensor_amax_is_of_rotated_values() {
