@@ -299,7 +299,7 @@ impl<T: Real> Work for DequantizeWork<'_, T> {
 }
 
 struct RotateWork<'a, T> {
-    rotate: Rotate,
+    rotate: Rotate<'a>,
     x: &'a [T],
     shape: [usize; 2],
     values: &'a mut [T],

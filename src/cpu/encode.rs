@@ -14,9 +14,18 @@ pub(super) trait Input: Copy + Default + Send + Sync {
     /// The bits of the largest magnitudes of the blocks of a group, as f32: of eight blocks of 16 if they
     /// are `short`, else of four of 32.
     fn maxima<S: Simd>(simd: S, x: &[Self; GROUP], short: bool) -> S::I;
+
+    /// The groups themselves, if this is f32: what rotated values are.
+    fn of_f32(_: &[[f32; GROUP]]) -> &[[Self; GROUP]] {
+        &[]
+    }
 }
 
 impl Input for f32 {
+    fn of_f32(x: &[[f32; GROUP]]) -> &[[Self; GROUP]] {
+        x
+    }
+
     #[inline(always)]
     fn load<S: Simd>(simd: S, x: &[Self; LANES]) -> S::F {
         simd.load(x)

@@ -4,6 +4,7 @@ use super::draws::GroupDraws;
 use super::encode::{E2M1, Encoder, FLOAT, INT4, INTEGER, Input, load_group, maxima};
 use super::pieces::{Cut, PIECE, PREFETCH_BYTES, Sizes, is_whole};
 use super::plan::{Form, Kind, Plan, Steps};
+use super::rotate::{self, Rotation};
 use super::scale::{ANY, Chooser, GroupScales, MX, NV};
 use super::simd::{GROUP, Kernel, Simd, dispatch};
 use super::threads::for_each;
@@ -11,6 +12,7 @@ use super::{Cpu, Level, search};
 use crate::error::Result;
 use crate::format::Format;
 use crate::numerics::Rounding;
+use crate::real::Slice;
 use crate::reference::{self, Job};
 use crate::shape::Extents;
 use crate::{Blocks, Real};
@@ -81,11 +83,47 @@ impl<'a> Worker<'a> {
         match &self.plan {
             Some(plan) => match plan.search {
                 Some(search) => search::run(self.level, plan, search, self.job, piece),
-                None => run(self.level, plan, self.job, piece),
+                None => run(self.level, Work { plan, job: self.job, piece, rotated: None }),
             },
             None => specified(self.job, piece),
         }
     }
+
+    /// What rotates rows in the kernel that quantizes them, if there is one for the plan.
+    pub(super) fn rotating(&self) -> Option<Rotating<'_>> {
+        let plan = self.plan.as_ref()?;
+        match self.job.blocks == Blocks::Row && plan.search.is_none() {
+            true => {
+                Some(Rotating { kernel: rotating(plan)?, plan, level: self.level, job: self.job })
+            }
+            false => None,
+        }
+    }
+}
+
+/// A [`Worker`] whose kernel rotates.
+pub(super) struct Rotating<'a> {
+    kernel: RotatingKernel,
+    plan: &'a Plan,
+    level: Level,
+    job: &'a Job,
+}
+
+impl Rotating<'_> {
+    /// The piece, made of the rotated values of its elements.
+    pub(super) fn piece<T: Real>(&self, steps: &rotate::Steps, piece: Piece<'_, T>) -> Result<()> {
+        let Piece { x, codes, scales, row, column, k } = piece;
+        let (x, rotated) = (&[][..], Some(Rotated { x: T::slice(x), steps }));
+        let piece = Piece { x, codes, scales, row, column, k };
+        (self.kernel)(self.level, Work { plan: self.plan, job: self.job, piece, rotated })
+    }
+}
+
+/// What a kernel rotates before it quantizes.
+#[derive(Clone, Copy)]
+struct Rotated<'a> {
+    x: Slice<'a>,
+    steps: &'a rotate::Steps,
 }
 
 /// Several rows of k elements, or parts of one: of about `piece` elements, multiples of `unit`, which is whole
@@ -172,63 +210,79 @@ pub(super) fn specified<T: Real>(job: &Job, piece: Piece<'_, T>) -> Result<()> {
 }
 
 /// The piece by the kernel for its plan.
-fn run<T: Real + Input>(level: Level, plan: &Plan, job: &Job, piece: Piece<'_, T>) -> Result<()> {
-    match (plan.element.kind, plan.element.bits) {
-        (Kind::E2M1, _) => of_kind::<T, E2M1>(level, plan, job, piece),
-        (Kind::Float { .. }, _) => of_kind::<T, FLOAT>(level, plan, job, piece),
-        (Kind::Integer { .. }, 4) => of_kind::<T, INT4>(level, plan, job, piece),
-        (Kind::Integer { .. }, _) => of_kind::<T, INTEGER>(level, plan, job, piece),
+fn run<T: Real + Input>(level: Level, work: Work<'_, T>) -> Result<()> {
+    match (work.plan.element.kind, work.plan.element.bits) {
+        (Kind::E2M1, _) => of_kind::<T, E2M1>(level, work),
+        (Kind::Float { .. }, _) => of_kind::<T, FLOAT>(level, work),
+        (Kind::Integer { .. }, 4) => of_kind::<T, INT4>(level, work),
+        (Kind::Integer { .. }, _) => of_kind::<T, INTEGER>(level, work),
     }
 }
 
-fn of_kind<T: Real + Input, const KIND: usize>(
-    level: Level,
-    plan: &Plan,
-    job: &Job,
-    piece: Piece<'_, T>,
-) -> Result<()> {
-    let form = if job.blocks == Blocks::Tile { Form::Any } else { plan.form() };
+type RotatingKernel = fn(Level, Work<'_, f32>) -> Result<()>;
+
+/// The kernel that rotates for the plan: those of the common forms do.
+fn rotating(plan: &Plan) -> Option<RotatingKernel> {
+    Some(match (plan.form(), plan.element.kind, plan.element.bits) {
+        (Form::Mx, Kind::E2M1, _) => of_form::<f32, E2M1, MX, true>,
+        (Form::Mx, Kind::Float { .. }, _) => of_form::<f32, FLOAT, MX, true>,
+        (Form::Mx, Kind::Integer { .. }, 4) => of_form::<f32, INT4, MX, true>,
+        (Form::Mx, Kind::Integer { .. }, _) => of_form::<f32, INTEGER, MX, true>,
+        (Form::Nv, Kind::E2M1, _) => of_form::<f32, E2M1, NV, true>,
+        (Form::Nv, Kind::Integer { .. }, 4) => of_form::<f32, INT4, NV, true>,
+        _ => return None,
+    })
+}
+
+fn of_kind<T: Real + Input, const KIND: usize>(level: Level, work: Work<'_, T>) -> Result<()> {
+    let form = if work.job.blocks == Blocks::Tile { Form::Any } else { work.plan.form() };
     match form {
-        Form::Mx => of_form::<T, KIND, MX>(level, plan, job, piece),
+        Form::Mx => of_form::<T, KIND, MX, false>(level, work),
         // No other element of a named format has such scales; built formats take the general kernel.
-        Form::Nv if KIND == E2M1 || KIND == INT4 => of_form::<T, KIND, NV>(level, plan, job, piece),
-        Form::Nv | Form::Any => of_form::<T, KIND, ANY>(level, plan, job, piece),
+        Form::Nv if KIND == E2M1 || KIND == INT4 => of_form::<T, KIND, NV, false>(level, work),
+        Form::Nv | Form::Any => of_form::<T, KIND, ANY, false>(level, work),
     }
 }
 
-fn of_form<T: Real + Input, const KIND: usize, const FORM: usize>(
+fn of_form<T: Real + Input, const KIND: usize, const FORM: usize, const ROTATED: bool>(
     level: Level,
-    plan: &Plan,
-    job: &Job,
-    piece: Piece<'_, T>,
+    work: Work<'_, T>,
 ) -> Result<()> {
-    match plan.rounding {
-        Steps::Even => dispatch(level, Rows::<T, KIND, FORM, true> { plan, job, piece }),
-        _ => dispatch(level, Rows::<T, KIND, FORM, false> { plan, job, piece }),
+    match work.plan.rounding {
+        Steps::Even => dispatch(level, Rows::<T, KIND, FORM, true, ROTATED>(work)),
+        _ => dispatch(level, Rows::<T, KIND, FORM, false, ROTATED>(work)),
     }
 }
 
-/// A piece, for an [`Encoder`] and a [`Chooser`].
-struct Rows<'a, T, const KIND: usize, const FORM: usize, const EVEN: bool> {
+/// A piece and how it is quantized.
+struct Work<'a, T> {
     plan: &'a Plan,
     job: &'a Job,
     piece: Piece<'a, T>,
+    /// In place of the elements of the piece.
+    rotated: Option<Rotated<'a>>,
 }
 
-impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool> Kernel
-    for Rows<'_, T, KIND, FORM, EVEN>
+/// A piece, for an [`Encoder`] and a [`Chooser`].
+struct Rows<'a, T, const KIND: usize, const FORM: usize, const EVEN: bool, const ROTATED: bool>(
+    Work<'a, T>,
+);
+
+impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool, const ROTATED: bool>
+    Kernel for Rows<'_, T, KIND, FORM, EVEN, ROTATED>
 {
     type Output = Result<()>;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Result<()> {
+        let plan = self.0.plan;
         let group = Group::<S, KIND, FORM, EVEN> {
             simd,
-            plan: self.plan,
-            encoder: Encoder::new(simd, self.plan),
-            chooser: Chooser::new(simd, self.plan),
+            plan,
+            encoder: Encoder::new(simd, plan),
+            chooser: Chooser::new(simd, plan),
         };
-        match self.job.blocks {
+        match self.0.job.blocks {
             Blocks::Tile if FORM == ANY => self.band(group),
             _ => self.rows(group),
         }
@@ -291,8 +345,8 @@ impl<S: Simd, const KIND: usize, const FORM: usize, const EVEN: bool>
     }
 }
 
-impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool>
-    Rows<'_, T, KIND, FORM, EVEN>
+impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool, const ROTATED: bool>
+    Rows<'_, T, KIND, FORM, EVEN, ROTATED>
 {
     /// Groups that follow each other: their scales, then their codes. Each is a loop whose turns do not wait for
     /// each other, while from a group's amax to its factors it is a long way.
@@ -337,38 +391,56 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool>
     #[inline(always)]
     fn rows<S: Simd>(self, group: Group<'_, S, KIND, FORM, EVEN>) -> Result<()> {
         let (group_codes, group_scales) = (Group::<S, KIND, FORM, EVEN>::CODES, group.scales());
-        let Piece { x, codes, scales, row, column, k } = self.piece;
-        let sizes = Sizes::of_row(self.job.profile.format(), k)?;
-        let rows =
-            x.chunks(k).zip(codes.chunks_mut(sizes.codes)).zip(scales.chunks_mut(sizes.scales));
-        for (i, ((x, codes), scales)) in rows.enumerate() {
-            let row = row + i;
-            let (groups, tail) = x.as_chunks::<GROUP>();
-            let (whole_codes, tail_codes) = codes.split_at_mut(groups.len() * group_codes);
-            let (whole_scales, tail_scales) = scales.split_at_mut(groups.len() * group_scales);
-            let chunks = groups
-                .chunks(CHUNK)
-                .zip(whole_codes.chunks_mut(CHUNK * group_codes))
+        let Work { plan: _, job, piece, rotated } = self.0;
+        let Piece { x, codes, scales, row, column, k } = piece;
+        let rotation = match rotated {
+            Some(rotated) if ROTATED => Some((Rotation::new(group.simd, rotated.steps), rotated.x)),
+            _ => None,
+        };
+        let mut buffer = [[0.0; GROUP]; CHUNK];
+        let sizes = Sizes::of_row(job.profile.format(), k)?;
+        let rows = codes.chunks_mut(sizes.codes).zip(scales.chunks_mut(sizes.scales));
+        for (i, (codes, scales)) in rows.enumerate() {
+            let (row, first, whole) = (row + i, i * k, k / GROUP);
+            let (whole_codes, codes) = codes.split_at_mut(whole * group_codes);
+            let (whole_scales, scales) = scales.split_at_mut(whole * group_scales);
+            let chunks = whole_codes
+                .chunks_mut(CHUNK * group_codes)
                 .zip(whole_scales.chunks_mut(CHUNK * group_scales));
-            for (j, ((groups, codes), scales)) in chunks.enumerate() {
-                let column = column + j * CHUNK * GROUP;
-                Self::chunk(self.job, &group, groups, codes, scales, row, column)?;
+            for (j, (codes, scales)) in chunks.enumerate() {
+                let before = j * CHUNK * GROUP;
+                let groups = codes.len() / group_codes;
+                let x = match &rotation {
+                    Some((rotation, x)) => {
+                        let buffer = &mut buffer[..groups];
+                        rotation.fill(*x, first + before, groups * GROUP, buffer);
+                        T::of_f32(buffer)
+                    }
+                    None => x[first + before..][..groups * GROUP].as_chunks::<GROUP>().0,
+                };
+                Self::chunk(job, &group, x, codes, scales, row, column + before)?;
             }
-            if !tail.is_empty() {
-                let (codes, scales) = (tail_codes, tail_scales);
-                let column = column + groups.len() * GROUP;
-                let x = padded(tail);
+            let (before, used) = (whole * GROUP, k % GROUP);
+            if used > 0 {
+                let column = column + before;
+                let x = match &rotation {
+                    Some((rotation, x)) => {
+                        rotation.fill(*x, first + before, used, &mut buffer[..1]);
+                        T::of_f32(&buffer)[0]
+                    }
+                    None => padded(&x[first + before..][..used]),
+                };
                 if let Some(chosen) = group.choose(&x) {
                     let draws = group.draws(row, column);
                     let mut all = [0; GROUP];
                     let all = &mut all[..group_codes];
                     group.encode(&load_group(group.simd, &x), &chosen, &draws, all);
                     codes.copy_from_slice(&all[..codes.len()]);
-                    mask_padding(self.job.profile.format(), codes, tail.len());
+                    mask_padding(job.profile.format(), codes, used);
                     scales.copy_from_slice(&chosen.codes[..scales.len()]);
                 } else {
-                    let k = tail.len();
-                    specified(self.job, Piece { x: tail, codes, scales, row, column, k })?;
+                    let x = &x[..used];
+                    specified(job, Piece { x, codes, scales, row, column, k: used })?;
                 }
             }
         }
@@ -379,8 +451,9 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool>
     #[inline(always)]
     fn band<S: Simd>(self, group: Group<'_, S, KIND, FORM, EVEN>) -> Result<()> {
         let (group_codes, group_scales) = (Group::<S, KIND, FORM, EVEN>::CODES, group.scales());
-        let Piece { x, codes, scales, row, column, k } = self.piece;
-        let format = self.job.profile.format();
+        let Work { job, piece, .. } = self.0;
+        let Piece { x, codes, scales, row, column, k } = piece;
+        let format = job.profile.format();
         let Sizes { codes: row_codes, scales: row_scales, .. } = Sizes::of_row(format, k)?;
         let height = x.len() / k;
         let simd = group.simd;
@@ -425,7 +498,7 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool>
                 column: column + start,
                 k: used,
             };
-            specified(self.job, piece)?;
+            specified(job, piece)?;
             for i in 0..height {
                 codes[i * row_codes + codes_at..][..used_codes]
                     .copy_from_slice(&tile_codes[i * used_codes..][..used_codes]);

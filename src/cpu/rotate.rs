@@ -11,7 +11,6 @@ use crate::Axis;
 use crate::numerics::Hadamard;
 use crate::real::Slice;
 use crate::reference::RotateJob;
-use crate::shape::Extents;
 
 /// Columns that are rotated together along rows: a line of 16-bit floats.
 const STRIP: usize = 2 * LANES;
@@ -49,22 +48,20 @@ fn each<'a, U: Input + Output>(
     streams: bool,
     pieces: impl Iterator<Item = (Option<Slice<'a>>, &'a mut [U])> + Send,
 ) {
-    let level = cpu.chosen_level();
+    let (level, steps) = (cpu.chosen_level(), &Steps::new(job.hadamard, job.inverse));
     // Nothing here can fail.
     let _ = for_each(cpu, elements, pieces, |(x, values)| {
         match job.axis {
-            Axis::K => dispatch(level, AlongK { job, x, values, streams }),
-            Axis::Rows => dispatch(level, AlongRows { job, x, values }),
+            Axis::K => dispatch(level, AlongK { steps, x, values, streams }),
+            Axis::Rows => dispatch(level, AlongRows { steps, k: job.extents.k, x, values }),
         }
         Ok(())
     });
 }
 
 /// Rotates `x`, whole blocks, along K into `values`, in the caller's thread.
-pub(super) fn rotate_row(level: Level, hadamard: Hadamard, x: Slice<'_>, values: &mut [f32]) {
-    let extents = Extents { batches: 1, rows: 1, k: values.len() };
-    let job = RotateJob::forward(hadamard, extents);
-    dispatch(level, AlongK { job: &job, x: Some(x), values, streams: false });
+pub(super) fn rotate_row(level: Level, steps: &Steps, x: Slice<'_>, values: &mut [f32]) {
+    dispatch(level, AlongK { steps, x: Some(x), values, streams: false });
 }
 
 /// Elements that a thread takes at a time: rows are whole blocks, and so follow each other like one.
@@ -75,34 +72,84 @@ fn piece(job: &RotateJob) -> usize {
     }
 }
 
-/// The rotation in registers.
-#[derive(Clone, Copy)]
-struct Rotation<S: Simd> {
-    simd: S,
+/// A Hadamard rotation in numbers, worked out once for all pieces.
+pub(super) struct Steps {
     size: usize,
     inverse: bool,
     to_bf16: bool,
-    scale: S::F,
+    scale: f32,
     /// Whether a sign is negative, and the sign bits of 256 values.
     signed: bool,
     signs: [u32; 2 * GROUP],
 }
 
-impl<S: Simd> Rotation<S> {
-    #[inline(always)]
-    fn new(simd: S, hadamard: Hadamard, inverse: bool) -> Self {
-        let mut signs = [0; 2 * GROUP];
-        for (i, sign) in signs.iter_mut().enumerate() {
-            *sign = hadamard.sign(i).to_bits() & 0x8000_0000;
-        }
+impl Steps {
+    pub(super) fn new(hadamard: Hadamard, inverse: bool) -> Self {
         Self {
-            simd,
             size: hadamard.size(),
             inverse,
             to_bf16: hadamard.is_rounded_to_bf16() && !inverse,
-            scale: simd.splat(hadamard.scale()),
+            scale: hadamard.scale(),
             signed: hadamard.sign_mask() != [0; 4],
-            signs,
+            signs: core::array::from_fn(|i| hadamard.sign(i).to_bits() & 0x8000_0000),
+        }
+    }
+}
+
+/// The rotation in registers.
+#[derive(Clone, Copy)]
+pub(super) struct Rotation<'a, S: Simd> {
+    simd: S,
+    steps: &'a Steps,
+    scale: S::F,
+}
+
+impl<'a, S: Simd> Rotation<'a, S> {
+    #[inline(always)]
+    pub(super) fn new(simd: S, steps: &'a Steps) -> Self {
+        Self { simd, steps, scale: simd.splat(steps.scale) }
+    }
+
+    /// Fills groups with the `elements` values of `x` from `first` on, rotated, and zeros behind them; a NaN has
+    /// any bits.
+    #[inline(always)]
+    pub(super) fn fill(
+        &self,
+        x: Slice<'_>,
+        first: usize,
+        elements: usize,
+        values: &mut [[f32; GROUP]],
+    ) {
+        match self.steps.size {
+            256 => self.fill_blocks::<2>(x, first, elements, values),
+            _ => self.fill_blocks::<1>(x, first, elements, values),
+        }
+    }
+
+    #[inline(always)]
+    fn fill_blocks<const G: usize>(
+        &self,
+        x: Slice<'_>,
+        first: usize,
+        elements: usize,
+        values: &mut [[f32; GROUP]],
+    ) {
+        let simd = self.simd;
+        let (blocks, _) = values.as_chunks_mut::<G>();
+        for (i, values) in blocks.iter_mut().enumerate() {
+            let mut loaded = [[self.scale; 8]; G];
+            for g in 0..G {
+                let before = (i * G + g) * GROUP;
+                loaded[g] = load_span(simd, x, first + before, GROUP.min(elements - before));
+            }
+            let rotated = self.groups(loaded);
+            for g in 0..G {
+                let mut bits = [simd.splat_i(0); 8];
+                for i in 0..8 {
+                    bits[i] = simd.bits(self.rounded(rotated[g][i]));
+                }
+                write(simd, &bits, &mut values[g], false);
+            }
         }
     }
 
@@ -113,7 +160,7 @@ impl<S: Simd> Rotation<S> {
         let mut values = x;
         for g in 0..G {
             let mut x = x[g];
-            if !self.inverse {
+            if !self.steps.inverse {
                 self.flip(&mut x, g);
             }
             for i in 0..8 {
@@ -122,13 +169,13 @@ impl<S: Simd> Rotation<S> {
                 x[i] = simd.butterflies::<2>(x[i]);
                 x[i] = simd.butterflies::<3>(x[i]);
             }
-            if self.size >= 32 {
+            if self.steps.size >= 32 {
                 self.vectors(&mut x, 1);
             }
-            if self.size >= 64 {
+            if self.steps.size >= 64 {
                 self.vectors(&mut x, 2);
             }
-            if self.size >= 128 {
+            if self.steps.size >= 128 {
                 self.vectors(&mut x, 4);
             }
             values[g] = x;
@@ -143,7 +190,7 @@ impl<S: Simd> Rotation<S> {
             for i in 0..8 {
                 values[g][i] = simd.mul(values[g][i], self.scale);
             }
-            if self.inverse {
+            if self.steps.inverse {
                 self.flip(&mut values[g], g);
             }
         }
@@ -164,8 +211,8 @@ impl<S: Simd> Rotation<S> {
     /// Gives group `g` of a block its signs.
     #[inline(always)]
     fn flip(&self, x: &mut [S::F; 8], g: usize) {
-        if self.signed {
-            let (signs, _) = self.signs.as_chunks::<LANES>();
+        if self.steps.signed {
+            let (signs, _) = self.steps.signs.as_chunks::<LANES>();
             for i in 0..8 {
                 x[i] = self.flipped(x[i], self.simd.load_i(&signs[8 * g + i]));
             }
@@ -178,19 +225,29 @@ impl<S: Simd> Rotation<S> {
         simd.float(simd.xor3(simd.bits(x), signs, simd.splat_i(0)))
     }
 
+    /// Rounded to bf16 if so asked; NaN stays NaN.
+    #[inline(always)]
+    fn rounded(&self, x: S::F) -> S::F {
+        let simd = self.simd;
+        match self.steps.to_bf16 {
+            true => {
+                simd.float(simd.select(simd.nan(x), simd.bits(x), simd.shl::<16>(simd.to_bf16(x))))
+            }
+            false => x,
+        }
+    }
+
     /// The lines of a group's values, NaN as it is written.
     #[inline(always)]
     fn lines<U: Output>(&self, x: &[S::F; 8]) -> [S::I; 8] {
         let simd = self.simd;
         let mut bits = [simd.splat_i(0); 8];
         for i in 0..8 {
-            let magnitude = simd.and(simd.bits(x[i]), simd.splat_i(0x7fff_ffff));
-            let nan = simd.gt_i(magnitude, simd.splat_i(0x7f80_0000));
-            let x = match self.to_bf16 {
-                true => simd.float(simd.shl::<16>(simd.to_bf16(x[i]))),
-                false => x[i],
-            };
-            bits[i] = simd.select(nan, simd.splat_i(U::NAN), U::narrow(simd, x));
+            bits[i] = simd.select(
+                simd.nan(x[i]),
+                simd.splat_i(U::NAN),
+                U::narrow(simd, self.rounded(x[i])),
+            );
         }
         U::lines(simd, &bits)
     }
@@ -198,7 +255,7 @@ impl<S: Simd> Rotation<S> {
 
 /// Blocks behind each other; without `x` where they stand.
 struct AlongK<'a, U> {
-    job: &'a RotateJob,
+    steps: &'a Steps,
     x: Option<Slice<'a>>,
     values: &'a mut [U],
     streams: bool,
@@ -209,8 +266,8 @@ impl<U: Input + Output> Kernel for AlongK<'_, U> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { job, x, values, streams } = self;
-        let rotation = Rotation::new(simd, job.hadamard, job.inverse);
+        let Self { steps, x, values, streams } = self;
+        let rotation = Rotation::new(simd, steps);
         let (values, tail) = values.as_chunks_mut::<GROUP>();
         let whole = values.len() * GROUP;
         put(simd, &Groups { rotation, x }, values, streams);
@@ -232,14 +289,14 @@ impl<U: Input + Output> Kernel for AlongK<'_, U> {
 }
 
 struct Groups<'a, S: Simd> {
-    rotation: Rotation<S>,
+    rotation: Rotation<'a, S>,
     x: Option<Slice<'a>>,
 }
 
 impl<S: Simd, U: Input + Output> Source<U> for Groups<'_, S> {
     #[inline(always)]
     fn fill(&self, first: usize, values: &mut [[U; GROUP]], streams: bool) {
-        match self.rotation.size {
+        match self.rotation.steps.size {
             256 => self.blocks::<U, 2>(first, values, streams),
             _ => self.blocks::<U, 1>(first, values, streams),
         }
@@ -316,7 +373,8 @@ fn padded<T: Input>(x: &[T]) -> [T; GROUP] {
 
 /// A block of whole rows, of which every column is rotated; without `x` where it stands.
 struct AlongRows<'a, U> {
-    job: &'a RotateJob,
+    steps: &'a Steps,
+    k: usize,
     x: Option<Slice<'a>>,
     values: &'a mut [U],
 }
@@ -326,10 +384,10 @@ impl<U: Input + Output> Kernel for AlongRows<'_, U> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { job, x, values } = self;
-        let (k, rotation) = (job.extents.k, Rotation::new(simd, job.hadamard, job.inverse));
+        let Self { steps, k, x, values } = self;
+        let rotation = Rotation::new(simd, steps);
         let mut strip = [[rotation.scale; 2]; 256];
-        let strip = &mut strip[..rotation.size];
+        let strip = &mut strip[..rotation.steps.size];
         for column in (0..k).step_by(STRIP) {
             let columns = STRIP.min(k - column);
             for (row, vectors) in strip.iter_mut().enumerate() {
@@ -364,12 +422,12 @@ fn load_strip<S: Simd, T: Input>(simd: S, x: &[T]) -> [S::F; 2] {
     [T::load(simd, &vectors[0]), T::load(simd, &vectors[1])]
 }
 
-impl<S: Simd> Rotation<S> {
+impl<S: Simd> Rotation<'_, S> {
     /// Rotates each lane of a strip.
     #[inline(always)]
     fn columns(&self, strip: &mut [[S::F; 2]]) {
         let simd = self.simd;
-        if !self.inverse {
+        if !self.steps.inverse {
             self.flip_rows(strip);
         }
         let mut stride = 1;
@@ -387,15 +445,15 @@ impl<S: Simd> Rotation<S> {
         for row in strip.iter_mut() {
             *row = [simd.mul(row[0], self.scale), simd.mul(row[1], self.scale)];
         }
-        if self.inverse {
+        if self.steps.inverse {
             self.flip_rows(strip);
         }
     }
 
     #[inline(always)]
     fn flip_rows(&self, strip: &mut [[S::F; 2]]) {
-        if self.signed {
-            for (row, sign) in strip.iter_mut().zip(&self.signs) {
+        if self.steps.signed {
+            for (row, sign) in strip.iter_mut().zip(&self.steps.signs) {
                 let sign = self.simd.splat_i(*sign as i32);
                 *row = [self.flipped(row[0], sign), self.flipped(row[1], sign)];
             }

@@ -1,11 +1,11 @@
 //! Rotated values, a little at a time: rotated into a buffer that the first caches hold and taken from there,
-//! so that no rotated copy of a tensor exists.
+//! so that no rotated copy of a tensor exists. Most plans have a kernel that does so by itself.
 
 use super::amax::amax_of;
 use super::encode::Input;
 use super::pieces::PIECE;
 use super::quantize::{Piece, Worker, bands, row_pieces};
-use super::rotate::rotate_row;
+use super::rotate::{Steps, rotate_row};
 use super::threads::for_each;
 use super::{Cpu, Level};
 use crate::error::Result;
@@ -20,11 +20,11 @@ const BUFFERED: usize = 1 << 12;
 
 /// max |y| of the rotated values y, NaN if any is; 0 of nothing.
 pub(super) fn amax<T: Real>(cpu: Cpu, hadamard: Hadamard, nonfinite: NonFinite, x: &[T]) -> f32 {
-    let level = cpu.chosen_level();
+    let (level, steps) = (cpu.chosen_level(), Steps::new(hadamard, false));
     let largest = AtomicU32::new(0);
     // The work cannot fail, and a maximum does not depend on the order.
     let _ = for_each(cpu, x.len(), x.chunks(PIECE), |x| {
-        let mut buffer = Buffer::new(level, hadamard);
+        let mut buffer = Buffer::new(level, &steps);
         for x in x.chunks(BUFFERED) {
             let amax = amax_of(level, nonfinite, buffer.rotated(x));
             // Bits of magnitudes are ordered as integers, NaN above Inf.
@@ -47,8 +47,8 @@ pub(super) fn quantize<T: Real + Input>(
     if x.is_empty() {
         return Ok(());
     }
-    let worker = Worker::new(cpu, job);
-    let buffer = || Buffer::new(cpu.chosen_level(), hadamard);
+    let (worker, steps) = (Worker::new(cpu, job), Steps::new(hadamard, false));
+    let buffer = || Buffer::new(cpu.chosen_level(), &steps);
     if job.blocks == Blocks::Tile {
         return for_each(cpu, x.len(), bands(job, x, codes, scales)?, |piece| {
             let mut buffer = buffer();
@@ -62,7 +62,11 @@ pub(super) fn quantize<T: Real + Input>(
         unit *= 2;
     }
     let k = worker.row(x.len());
-    for_each(cpu, x.len(), row_pieces(job, k, PIECE, unit, x, codes, scales)?, |piece| {
+    let pieces = row_pieces(job, k, PIECE, unit, x, codes, scales)?;
+    if let Some(rotating) = worker.rotating() {
+        return for_each(cpu, x.len(), pieces, |piece| rotating.piece(&steps, piece));
+    }
+    for_each(cpu, x.len(), pieces, |piece| {
         let mut buffer = buffer();
         let (row, column) = (piece.row, piece.column);
         let Piece { x, codes, scales, k, .. } = piece;
@@ -76,15 +80,15 @@ pub(super) fn quantize<T: Real + Input>(
 }
 
 /// Rotated values.
-struct Buffer {
+struct Buffer<'a> {
     level: Level,
-    hadamard: Hadamard,
+    steps: &'a Steps,
     values: Vec<f32>,
 }
 
-impl Buffer {
-    fn new(level: Level, hadamard: Hadamard) -> Self {
-        Self { level, hadamard, values: Vec::new() }
+impl<'a> Buffer<'a> {
+    fn new(level: Level, steps: &'a Steps) -> Self {
+        Self { level, steps, values: Vec::new() }
     }
 
     /// Values of whole blocks, rotated.
@@ -93,7 +97,7 @@ impl Buffer {
             self.values.resize(x.len(), 0.0);
         }
         let values = &mut self.values[..x.len()];
-        rotate_row(self.level, self.hadamard, T::slice(x), values);
+        rotate_row(self.level, self.steps, T::slice(x), values);
         values
     }
 }

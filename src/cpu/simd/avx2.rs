@@ -67,6 +67,7 @@ impl Simd for Avx2 {
         max(a: __m256, b: __m256;) -> __m256 = _mm256_max_ps(a, b);
         mul_add_exact(a: __m256, b: __m256, c: __m256;) -> __m256 = _mm256_fmadd_ps(a, b, c);
         lt(a: __m256, b: __m256;) -> __m256i = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_LT_OQ>(a, b));
+        nan(x: __m256;) -> __m256i = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
         eq(a: __m256, b: __m256;) -> __m256i = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_EQ_OQ>(a, b));
 
         bits(x: __m256;) -> __m256i = _mm256_castps_si256(x);

@@ -119,6 +119,7 @@ impl Simd for Avx512 {
         max(a: F, b: F) -> F = _mm512_max_ps(a, b);
         mul_add_exact(a: F, b: F, c: F) -> F = _mm512_fmadd_ps(a, b, c);
         lt(a: F, b: F) -> M = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b);
+        nan(x: F) -> M = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
         eq(a: F, b: F) -> M = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b);
 
         bits(x: F) -> I = _mm512_castps_si512(x);

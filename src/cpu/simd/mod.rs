@@ -109,6 +109,8 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn lt(self, a: Self::F, b: Self::F) -> Self::M;
     fn eq(self, a: Self::F, b: Self::F) -> Self::M;
 
+    /// Where x is NaN.
+    fn nan(self, x: Self::F) -> Self::M;
     /// A stage of a Hadamard transform: lane i becomes the sum of the lanes i and i + 2^N where bit N of i is 0,
     /// and else the lane i − 2^N less lane i. N is at most 3.
     fn butterflies<const N: u32>(self, x: Self::F) -> Self::F;

@@ -109,6 +109,10 @@ impl Simd for Portable {
         both(a, b, |a, b| a < b)
     }
     #[inline(always)]
+    fn nan(self, x: F) -> M {
+        each(x, f32::is_nan)
+    }
+    #[inline(always)]
     fn eq(self, a: F, b: F) -> M {
         both(a, b, |a, b| a == b)
     }
