@@ -387,6 +387,13 @@ fn unnamed_profiles() -> Vec<Profile> {
         ("nvfp4", "four-over-six-mae+map=encode-over-scale+sign=bit"),
         ("nvfp4", "four-over-six-mse+bound=1e30"),
         ("nvfp4", "torchao+range=non-zero"),
+        // Ties that the named profiles of these elements have otherwise.
+        ("mxfp4", "rceil+ties=away"),
+        ("mxfp8-e4m3", "ocp+ties=away"),
+        ("mxint8", "ceil+ties=away"),
+        ("mxfp6-e2m3", "rceil+ties=zero"),
+        ("mxint4", "ocp+ties=zero"),
+        ("nvfp4", "transformer-engine+ties=away-by-addition"),
     ];
     let profile = |(format, text): (&str, &str)| Profile::parse(format.parse().unwrap(), text);
     rows.map(|row| profile(row).unwrap()).into()
@@ -721,6 +728,31 @@ fn built_formats_and_altered_profiles() {
     runner.finish();
 }
 
+/// Rows and columns of draws count from the tensor's first, not from that of the piece that a thread takes.
+#[test]
+fn draws_of_later_pieces() {
+    let mut runner = Runner::new(workers(), 13);
+    runner.decodes = false;
+    let x = large_values::<f32>(&mut runner.random, 3 << 17);
+    // Many short rows, two long ones, and rows of tiles in several matrices.
+    let shapes: [(Blocks, &[usize]); 3] = [
+        (Blocks::Row, &[5003, 33]),
+        (Blocks::Row, &[2, (1 << 17) + 301]),
+        (Blocks::Tile, &[3, 70, 129]),
+    ];
+    for (blocks, shape) in shapes {
+        for format in [Format::MXFP4, Format::MXINT8] {
+            let room = [5003, (1 << 17) + 301];
+            for rounding in &roundings(format, room, &mut runner.random)[1..] {
+                let profile = Profile::default_for(format);
+                let choice = Choice { rounding: *rounding, blocks, ..Choice::new(profile) };
+                runner.quantize(choice, &x[..shape.iter().product()], shape);
+            }
+        }
+    }
+    runner.finish();
+}
+
 /// Every length of a row up to two vectors of everything, at every level.
 #[test]
 fn every_length_of_a_row() {
@@ -771,24 +803,30 @@ fn tensor_scales(profile: Profile) -> Vec<Option<TensorScale>> {
     AMAXES.map(|value| Some(kind(value))).into()
 }
 
-/// A tensor of every code under every scale: a row a scale.
-fn every_code(profile: Profile, tensor_scale: Option<TensorScale>) -> QuantizedTensor {
+/// A tensor of every code under every scale: a row a scale. With the codes of NaN and Inf no group of some
+/// elements is for the kernels, so there is one of `finite` codes as well.
+fn every_code(
+    profile: Profile,
+    tensor_scale: Option<TensorScale>,
+    finite: bool,
+) -> QuantizedTensor {
     let format = profile.format();
-    let bits = format.element().bits();
+    let element = format.element();
+    let bits = element.bits();
+    let all = 0..=(u8::MAX >> (8 - bits));
+    let mut codes: Vec<u8> =
+        all.filter(|code| !finite || element.decode(*code).is_finite()).collect();
     // The largest code twice, so that rows end within a block.
-    let k = (1 << bits) + 1;
+    codes.push(codes[codes.len() - 1]);
+    let k = codes.len();
     let scales: Vec<u8> = match format.scale() {
         // Its sign bit belongs to NaN only.
         Scale::E4M3 => (0..0x80).chain([0xff]).collect(),
         _ => (0..=u8::MAX).collect(),
     };
-    let code = |i: usize| i.min(k - 2) as u8;
     let row: Vec<u8> = match bits {
-        4 => (0..k)
-            .step_by(2)
-            .map(|i| code(i) | if i + 1 < k { code(i + 1) << 4 } else { 0 })
-            .collect(),
-        _ => (0..k).map(code).collect(),
+        4 => codes.chunks(2).map(|pair| pair[0] | pair.get(1).unwrap_or(&0) << 4).collect(),
+        _ => codes,
     };
     let codes = row.repeat(scales.len());
     let rows = scales.len();
@@ -803,7 +841,9 @@ fn every_code_under_every_scale() {
     let mut runner = Runner::new(workers(), 9);
     for profile in profiles().into_iter().chain(unnamed_profiles()) {
         for tensor_scale in tensor_scales(profile) {
-            runner.dequantize_all(&every_code(profile, tensor_scale));
+            for finite in [false, true] {
+                runner.dequantize_all(&every_code(profile, tensor_scale, finite));
+            }
         }
     }
     runner.finish();
@@ -1060,9 +1100,13 @@ mod environment {
         }
     }
 
-    /// Subnormals, ties and sums that round: large enough for threads.
-    fn input<T: Value>(random: &mut Random) -> Vec<T> {
-        let mut x = any_values::<T>(random, 40 * 1000);
+    /// Several pieces of work, so that more than one thread has some.
+    const LARGE: [usize; 2] = [300, 1000];
+    const SMALL: [usize; 2] = [40, 1000];
+
+    /// Subnormals, ties and sums that round.
+    fn input<T: Value>(random: &mut Random, shape: [usize; 2]) -> Vec<T> {
+        let mut x = any_values::<T>(random, shape.iter().product());
         for (i, value) in x.iter_mut().enumerate() {
             match (value.to_f32().is_finite(), i / 640 % 3) {
                 (false, _) => *value = T::from_f32(0.5),
@@ -1076,12 +1120,12 @@ mod environment {
     /// All hostile environments on all levels, in this thread and in a pool.
     fn compare<T: Value>(profile: Profile, pool: Option<&rayon::ThreadPool>, seed: u64) {
         let mut random = Random(seed);
-        let x = input::<T>(&mut random);
-        let shape = [40, 1000];
+        let shape = if pool.is_some() { LARGE } else { SMALL };
+        let x = input::<T>(&mut random, shape);
         // A tensor amax that is given, and one that is computed.
         let amax =
             [None, Some(1e-39)][random.below(2)].filter(|_| profile.tensor_scale_name().is_some());
-        let rounding = roundings(profile.format(), [40, 1000], &mut random)[random.below(3)];
+        let rounding = roundings(profile.format(), [300, 1000], &mut random)[random.below(3)];
         let choice = Choice { rounding, amax, ..Choice::new(profile) };
         let expected = bytes(choice, Backend::Reference, &x, &shape);
         let levels = levels();
@@ -1142,9 +1186,9 @@ mod environment {
         }
         let control = hostile()[15];
         let mut random = Random(60);
-        let x = input::<f32>(&mut random);
+        let x = input::<f32>(&mut random, LARGE);
         let choice = Choice::new(Profile::default_for(Format::NVFP4));
-        let shape = [40, 1000];
+        let shape = LARGE;
         let (got, after) = under(control, || bytes(choice, Cpu::new(), &x, &shape));
         assert_eq!(after, control & CONTROL);
         let expected = bytes(choice, Backend::Reference, &x, &shape);
