@@ -395,3 +395,60 @@ impl ScaleSteps {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Format;
+    use crate::numerics::Stochastic;
+    use crate::shape::Extents;
+
+    fn plan(profile: Profile, rounding: Rounding, blocks: Blocks, amax: f32) -> Option<Plan> {
+        let tensor = profile.tensor_factors(amax);
+        let extents = Extents::of(&[48, 160]).unwrap();
+        Plan::new(&Job { profile, rounding, blocks, tensor, extents })
+    }
+
+    fn roundings() -> [Rounding; 3] {
+        let draws = |bits| Rounding::Stochastic(Stochastic::new(1, "x").with_bits(bits));
+        [Rounding::Nearest, draws(DrawBits::Eight), draws(DrawBits::Sixteen)]
+    }
+
+    /// Named profiles go to the kernels but for these exceptions, which docs/support.md lists.
+    #[test]
+    fn named_profiles_have_plans() {
+        for profile in Format::NAMED.iter().flat_map(|(_, format)| Profile::all(*format)) {
+            let searches = ["four-over-six-mse", "four-over-six-mae"].contains(&profile.name());
+            let stores_decode = profile.format() == Format::NVFP4
+                && ["torchao", "modelopt"].contains(&profile.name());
+            let leveled = profile.tensor_scale_name().is_some();
+            for amax in [2688.0, 0.337, 1e-30, 1e30, f32::MAX, f32::INFINITY, 0.0, f32::NAN] {
+                for rounding in roundings() {
+                    for blocks in [Blocks::Row, Blocks::Tile] {
+                        let nearest_rows = rounding == Rounding::Nearest && blocks == Blocks::Row;
+                        let specified = searches && !nearest_rows
+                            || stores_decode && amax == 0.0
+                            || leveled && amax.is_nan();
+                        let planned = plan(profile, rounding, blocks, amax).is_some();
+                        let format = profile.format();
+                        let case = format!("{format} {profile} {rounding:?} {blocks:?} {amax}");
+                        assert_eq!(planned, !specified, "{case}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// The default profiles have kernels that were compiled for their kind of scales.
+    #[test]
+    fn default_profiles_have_a_form_of_their_own() {
+        for (name, format) in Format::NAMED {
+            let expected = if format.scale() == Scale::E8M0 { Form::Mx } else { Form::Nv };
+            for rounding in roundings() {
+                let profile = Profile::default_for(format);
+                let plan = plan(profile, rounding, Blocks::Row, 2688.0).unwrap();
+                assert_eq!(plan.form(), expected, "{name} {rounding:?}");
+            }
+        }
+    }
+}
