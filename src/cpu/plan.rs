@@ -4,8 +4,8 @@ use super::draws::Draws;
 use crate::Blocks;
 use crate::format::{Element, Round, Scale, Ties};
 use crate::numerics::{
-    BlockStatistics, DecodeRule, DrawBits, ElementMap, Headroom, Profile, Rounding, ScaleCast,
-    ScaleChoice, ScaleRange, ScaleRule, Scaling, Search, SignRule, TensorFactors, near_powers,
+    BlockStatistics, DecodeRule, DrawBits, ElementMap, ExponentSteps, Headroom, Profile, Rounding,
+    ScaleCast, ScaleChoice, ScaleRange, ScaleRule, Scaling, Search, SignRule, TensorFactors,
 };
 use crate::reference::Job;
 
@@ -323,34 +323,18 @@ impl ScaleSteps {
     }
 
     fn exponent(profile: &Profile) -> Option<Self> {
-        let element = profile.format().element();
         let known = matches!(profile.map, ElementMap::Exponent | ElementMap::NearestProduct);
-        let (emax, ceil) = (element.emax(), 0x7f_ffff);
-        let table = |near: [u32; 9]| {
+        let steps = profile.exponent_steps().filter(|_| known)?;
+        let ExponentSteps { divisor, multiplier, add, subtract, near } = steps;
+        let near = near.map(|near| {
             let mut table = [0; 16];
-            table[..9].copy_from_slice(&near);
-            Some(table)
-        };
-        let (below, above) = near_powers();
-        let (divisor, multiplier, add, subtract, near) = match profile.scale {
-            ScaleRule::Floor => (1.0, 1.0, 0, emax, None),
-            ScaleRule::Ceil => (1.0, 1.0, ceil, emax, None),
-            ScaleRule::Even => (1.0, 1.0, 1 << (22 - element.mantissa_bits()), emax, None),
-            ScaleRule::Rceil => (1.0, 1.0 / element.max(), ceil, 0, None),
-            ScaleRule::IntegerCeil => {
-                let Element::Int(int) = element else { return None };
-                (int.max_code().into(), 1.0, ceil, -i32::from(int.fraction_bits()), None)
-            }
-            ScaleRule::FloorLog2 | ScaleRule::FloorLog2Wrap => (1.0, 1.0, 0, emax, table(below)),
-            ScaleRule::CeilLog2 => {
-                (element.max(), 1.0, ceil, 0, table(above.map(u32::wrapping_neg)))
-            }
-            _ => return None,
-        };
+            table[..near.len()].copy_from_slice(&near);
+            table
+        });
         // Products of larger scales could be Inf.
         let most = if profile.map == ElementMap::NearestProduct { 250 } else { 254 };
         let wraps = profile.scale == ScaleRule::FloorLog2Wrap;
-        known.then_some(Self::Exponent { divisor, multiplier, add, subtract, near, most, wraps })
+        Some(Self::Exponent { divisor, multiplier, add, subtract, near, most, wraps })
     }
 
     fn float(profile: &Profile, tensor: &TensorFactors) -> Option<Self> {

@@ -5,8 +5,8 @@ use super::raw::{Dtype, Input};
 use crate::Blocks;
 use crate::format::{Element, Format, Scale, Ties};
 use crate::numerics::{
-    BlockStatistics, DecodeRule, ElementMap, Headroom, NonFinite, Profile, Rounding, ScaleCast,
-    ScaleChoice, ScaleRange, ScaleRule, Search, SignRule, near_powers,
+    BlockStatistics, DecodeRule, ElementMap, ExponentSteps, Headroom, NonFinite, Profile, Rounding,
+    ScaleCast, ScaleChoice, ScaleRange, ScaleRule, Search, SignRule,
 };
 use crate::shape::Extents;
 
@@ -37,6 +37,20 @@ pub(super) struct FastScale {
     uses_near: u32,
     zero_code: u32,
     drops_zero_sign: u32,
+}
+
+impl From<ExponentSteps> for FastScale {
+    fn from(steps: ExponentSteps) -> Self {
+        Self {
+            divisor: steps.divisor,
+            multiplier: steps.multiplier,
+            add: steps.add as u32,
+            subtract: steps.subtract,
+            near: steps.near.unwrap_or_default(),
+            uses_near: steps.near.is_some().into(),
+            ..Self::default()
+        }
+    }
 }
 
 /// A division by a constant for dividends below 2³¹.
@@ -135,7 +149,6 @@ fn kernel_of(format: Format) -> Option<usize> {
 
 /// The scale rule of a profile whose other knobs the kernels know, too.
 fn fast_scale(profile: &Profile) -> Option<FastScale> {
-    let element = profile.format().element();
     let known = matches!(profile.sign, SignRule::Bit | SignRule::Negative)
         && profile.nonfinite != NonFinite::Drop
         && profile.search == Search::None
@@ -153,38 +166,14 @@ fn fast_scale(profile: &Profile) -> Option<FastScale> {
     if !known {
         return None;
     }
-    let ceil = 0x7f_ffff;
-    let rule = FastScale { divisor: 1.0, multiplier: 1.0, ..FastScale::default() };
-    let emax = element.emax();
+    let one = FastScale { divisor: 1.0, multiplier: 1.0, ..FastScale::default() };
     let rule = match profile.scale {
-        ScaleRule::Floor => FastScale { subtract: emax, ..rule },
-        ScaleRule::Ceil => FastScale { add: ceil, subtract: emax, ..rule },
-        ScaleRule::Even => {
-            let half_step = 1 << (22 - element.mantissa_bits());
-            FastScale { add: half_step, subtract: emax, ..rule }
-        }
-        ScaleRule::Rceil => FastScale { multiplier: 1.0 / element.max(), add: ceil, ..rule },
-        ScaleRule::IntegerCeil => {
-            let Element::Int(int) = element else { return None };
-            let subtract = -i32::from(int.fraction_bits());
-            FastScale { divisor: int.max_code().into(), add: ceil, subtract, ..rule }
-        }
-        ScaleRule::FloorLog2 => {
-            let (near, _) = near_powers();
-            FastScale { subtract: emax, near, uses_near: 1, ..rule }
-        }
-        ScaleRule::CeilLog2 => {
-            let near = near_powers().1.map(u32::wrapping_neg);
-            FastScale { divisor: element.max(), add: ceil, near, uses_near: 1, ..rule }
-        }
-        ScaleRule::FoldedEncode => rule,
+        ScaleRule::FoldedEncode => one,
         ScaleRule::Plain | ScaleRule::TimesEncode | ScaleRule::OverDecode => {
-            FastScale { divisor: profile.target(), ..rule }
+            FastScale { divisor: profile.target(), ..one }
         }
-        ScaleRule::FloorLog2Wrap
-        | ScaleRule::RmsFloor
-        | ScaleRule::RmsNearest
-        | ScaleRule::OverProduct => return None,
+        ScaleRule::FloorLog2Wrap | ScaleRule::OverProduct => return None,
+        _ => profile.exponent_steps()?.into(),
     };
     let zeros = BlockStatistics { amax: 0.0, std: 0.0 };
     let ScaleChoice::Scale(zero) = profile.block_scale(&profile.tensor_factors(1.0), zeros) else {

@@ -9,15 +9,10 @@ use crate::format::significand_and_exponent;
 
 /// How many ulp (of the binade below) under 2^b the rounded log2 is already b, by bit length of
 /// the larger magnitude within reach: b − 1 for positive b, −b otherwise.
-const ULPS_BELOW: [u32; 9] = [0, 0, 1, 2, 5, 11, 22, 44, 88];
+pub(super) const ULPS_BELOW: [u32; 9] = [0, 0, 1, 2, 5, 11, 22, 44, 88];
 
 /// How many ulp above 2^b the rounded log2 is still b, by bit length of b, or of −b − 1.
-const ULPS_ABOVE: [u32; 9] = [0, 0, 0, 1, 2, 5, 11, 22, 44];
-
-/// Both tables, for those who add them to the bits: how many ulp below (above) a power of two.
-pub(crate) const fn near_powers() -> ([u32; 9], [u32; 9]) {
-    (ULPS_BELOW, ULPS_ABOVE)
-}
+pub(super) const ULPS_ABOVE: [u32; 9] = [0, 0, 0, 1, 2, 5, 11, 22, 44];
 
 /// A positive finite x as (⌊log2 x⌋, 24-bit significand with its leading bit set).
 fn normalized(x: f32) -> (i32, u32) {

@@ -7,6 +7,7 @@
 mod block_scale;
 mod decode;
 mod element_map;
+mod exponent;
 mod hadamard;
 mod knobs;
 mod kronecker;
@@ -25,6 +26,7 @@ pub(crate) use block_scale::{
 };
 pub(crate) use element_map::Scaling;
 pub use hadamard::Hadamard;
+pub(crate) use exponent::ExponentSteps;
 #[cfg(all(test, feature = "cuda"))]
 pub(crate) use knobs::knob_names;
 pub use knobs::{
