@@ -25,8 +25,8 @@ pub(crate) use block_scale::{
     BlockScale, BlockStatistics, ScaleChoice, max_magnitude, standard_deviation,
 };
 pub(crate) use element_map::Scaling;
-pub use hadamard::Hadamard;
 pub(crate) use exponent::ExponentSteps;
+pub use hadamard::Hadamard;
 #[cfg(all(test, feature = "cuda"))]
 pub(crate) use knobs::knob_names;
 pub use knobs::{
@@ -34,7 +34,6 @@ pub use knobs::{
     SignRule, TensorRule,
 };
 pub use kronecker::Kronecker;
-pub(crate) use log2::near_powers;
 pub use philox::philox4x32_10;
 pub(crate) use philox::{MULTIPLIERS as PHILOX_MULTIPLIERS, WEYL as PHILOX_WEYL};
 pub use profile::Profile;
