@@ -183,7 +183,7 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
     pub(super) fn encode<const BELOW_8: bool>(
         &self,
         x: &[S::F; 8],
-        factors: &[f32; 8],
+        factors: &[S::F; 8],
         draws: &GroupDraws<S>,
         codes: &mut [u8],
     ) {
@@ -209,7 +209,7 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
         &self,
         first: usize,
         x: &[S::F; 8],
-        factors: &[f32; 8],
+        factors: &[S::F; 8],
         draws: &GroupDraws<S>,
     ) -> S::B {
         let rounding = &self.plan.rounding;
@@ -234,7 +234,7 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
         &self,
         first: usize,
         x: &[S::F; 8],
-        factors: &[f32; 8],
+        factors: &[S::F; 8],
         draws: &GroupDraws<S>,
     ) -> S::B {
         let simd = self.simd;
@@ -245,8 +245,7 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
                 // Ties away from zero are a draw of a half, and those to zero, where `round` sees to them.
                 _ => simd.splat_i(0x8000),
             };
-            (magnitudes[i], signs[i]) =
-                self.lanes::<WAY>(x[first + i], simd.splat(factors[first + i]), draw);
+            (magnitudes[i], signs[i]) = self.lanes::<WAY>(x[first + i], factors[first + i], draw);
         }
         let magnitude = match self.float() {
             Some((first, mantissa_bits)) if !EVEN && WAY == COMMON => {

@@ -337,10 +337,11 @@ impl<S: Simd, const KIND: usize, const FORM: usize, const EVEN: bool>
     /// The codes of a group under its scales.
     #[inline(always)]
     fn encode(&self, x: &[S::F; 8], scales: &GroupScales, draws: &GroupDraws<S>, codes: &mut [u8]) {
+        let factors = self.chooser.factors(scales);
         // A branch that goes one way nearly always, and saves two operations an element.
         match KIND == E2M1 && EVEN && FORM != ANY && scales.below_8 {
-            true => self.encoder.encode::<true>(x, &scales.factors, draws, codes),
-            false => self.encoder.encode::<false>(x, &scales.factors, draws, codes),
+            true => self.encoder.encode::<true>(x, &factors, draws, codes),
+            false => self.encoder.encode::<false>(x, &factors, draws, codes),
         }
     }
 }

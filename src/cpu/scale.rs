@@ -38,8 +38,8 @@ pub(super) struct Chooser<'a, S: Simd, const FORM: usize> {
 pub(super) struct GroupScales {
     /// Codes of the blocks: eight, or four with zeros behind them.
     pub codes: [u8; 8],
-    /// Factors of the vectors.
-    pub factors: [f32; 8],
+    /// Factors of the vectors, but where the form is [`ANY`]: they are looked up by code.
+    factors: [f32; 8],
     /// Whether every product of an element and its factor is known to be below 8, as E2M1 has it unless a scale
     /// is 0 or beyond its range.
     pub below_8: bool,
@@ -144,17 +144,28 @@ impl<'a, S: Simd, const FORM: usize> Chooser<'a, S, FORM> {
             }
             _ => {
                 let code = scale_codes(simd, self.plan, amax)?;
-                let (codes, vectors) = match self.short() {
-                    true => (simd.bytes_of_8(code), 1),
-                    false => (simd.bytes_of_4(code).into(), 2),
+                let codes = match self.short() {
+                    true => simd.bytes_of_8(code),
+                    false => simd.bytes_of_4(code).into(),
                 };
-                let (codes, mut factors) = (codes.to_le_bytes(), [0.0; 8]);
-                for i in 0..8 {
-                    factors[i] = self.plan.factors[usize::from(codes[i / vectors])];
-                }
-                Some(GroupScales { codes, factors, below_8: false })
+                Some(GroupScales { codes: codes.to_le_bytes(), ..GroupScales::NONE })
             }
         }
+    }
+
+    /// The factors of eight vectors.
+    #[inline(always)]
+    pub(super) fn factors(&self, scales: &GroupScales) -> [S::F; 8] {
+        let mut factors = [self.multiplier; 8];
+        let shift = if self.short() { 0 } else { 1 };
+        for i in 0..8 {
+            let factor = match FORM {
+                ANY => self.plan.factors[usize::from(scales.codes[i >> shift])],
+                _ => scales.factors[i],
+            };
+            factors[i] = self.simd.splat(factor);
+        }
+        factors
     }
 
     /// Codes and factors 2^(127 − code).
