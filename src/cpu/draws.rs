@@ -66,13 +66,18 @@ impl<S: Simd> GroupDraws<S> {
         }
     }
 
-    /// The draws of vector `i` of the group as 16 bits: those of 8 are the upper ones.
+    /// The draws of four vectors of the group, of which `first` is 0 or 4, as 16 bits: those of 8 are the upper
+    /// ones.
     #[inline(always)]
-    pub(super) fn vector(&self, simd: S, bits: DrawBits, i: usize) -> S::I {
-        match bits {
-            DrawBits::Eight => simd.shl::<8>(simd.widen_bytes(self.words[i / 4], i % 4)),
-            DrawBits::Sixteen => simd.widen_halves(self.words[i / 2], i % 2),
+    pub(super) fn four(&self, simd: S, bits: DrawBits, first: usize) -> [S::I; 4] {
+        let mut draws = self.words;
+        for i in 0..4 {
+            draws[i] = match bits {
+                DrawBits::Eight => simd.shl::<8>(simd.widen_bytes(self.words[first / 4], i)),
+                DrawBits::Sixteen => simd.widen_halves(self.words[(first + i) / 2], i % 2),
+            };
         }
+        draws
     }
 }
 

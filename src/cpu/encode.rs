@@ -238,14 +238,23 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
         draws: &GroupDraws<S>,
     ) -> S::B {
         let simd = self.simd;
-        let (mut magnitudes, mut signs) = ([simd.splat_i(0); 4], [simd.splat_i(0); 4]);
+        let y = self.scaled::<WAY>(first, x, factors);
+        let draw = match self.draw_bits {
+            Some(bits) if !EVEN && WAY == COMMON => draws.four(simd, bits, first),
+            // Ties away from zero are a draw of a half, and those to zero, where `round` sees to them.
+            _ => [simd.splat_i(0x8000); 4],
+        };
+        let mut magnitudes = [simd.splat_i(0); 4];
         for i in 0..4 {
-            let draw = match self.draw_bits {
-                Some(bits) if !EVEN && WAY == COMMON => draws.vector(simd, bits, first + i),
-                // Ties away from zero are a draw of a half, and those to zero, where `round` sees to them.
-                _ => simd.splat_i(0x8000),
+            let a = simd.float(self.magnitude_bits(y[i]));
+            magnitudes[i] = match WAY {
+                // `e2m1` does not mind the sign.
+                SMALL => simd.e2m1(y[i]),
+                PRODUCTS => self.nearest_product(a, factors[first + i]),
+                TIES_TOLD => simd.e2m1(simd.min(a, simd.splat(7.0))),
+                BY_ADDITION => self.away_by_addition(simd.min(a, self.max)),
+                _ => self.round(a, draw[i]),
             };
-            (magnitudes[i], signs[i]) = self.lanes::<WAY>(x[first + i], factors[first + i], draw);
         }
         let magnitude = match self.float() {
             Some((first, mantissa_bits)) if !EVEN && WAY == COMMON => {
@@ -258,42 +267,62 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
             TIES_TOLD => simd.e2m1_codes_ties_zero(magnitude),
             _ => magnitude,
         };
-        self.join(magnitude, simd.narrow_signs(signs))
+        self.join(magnitude, simd.narrow_signs(self.signs(first, x, &y)))
     }
 
-    /// Magnitudes, and what has their signs.
+    /// Four vectors scaled. What a plan says is asked once for all.
     #[inline(always)]
-    fn lanes<const WAY: usize>(&self, x: S::F, factor: S::F, draw: S::I) -> (S::I, S::I) {
+    fn scaled<const WAY: usize>(
+        &self,
+        first: usize,
+        x: &[S::F; 8],
+        factors: &[S::F; 8],
+    ) -> [S::F; 4] {
+        let mut y = [self.max; 4];
+        let map = if FORM == ANY { self.plan.map } else { Map::Times };
+        match map {
+            Map::Times => {
+                for i in 0..4 {
+                    y[i] = self.simd.mul(x[first + i], factors[first + i]);
+                }
+            }
+            Map::Over => {
+                for i in 0..4 {
+                    y[i] = self.simd.div(x[first + i], factors[first + i]);
+                }
+            }
+            Map::Product => y.copy_from_slice(&x[first..first + 4]),
+        }
+        y
+    }
+
+    /// What has the signs of four vectors' codes.
+    #[inline(always)]
+    fn signs(&self, first: usize, x: &[S::F; 8], y: &[S::F; 4]) -> [S::I; 4] {
         let simd = self.simd;
-        if WAY == SMALL {
-            // `e2m1` does not mind the sign.
-            return (simd.e2m1(simd.mul(x, factor)), simd.bits(x));
-        }
-        if FORM != ANY {
-            let a = simd.mul(simd.float(self.magnitude_bits(x)), factor);
-            return (self.round(a, draw), simd.bits(x));
-        }
-        let y = match self.plan.map {
-            Map::Times => simd.mul(x, factor),
-            Map::Over => simd.div(x, factor),
-            Map::Product => x,
-        };
-        let a = simd.float(self.magnitude_bits(y));
-        let magnitude = match WAY {
-            PRODUCTS => self.nearest_product(a, factor),
-            TIES_TOLD => simd.e2m1(simd.min(a, simd.splat(7.0))),
-            BY_ADDITION => self.away_by_addition(simd.min(a, self.max)),
-            _ => self.round(a, draw),
-        };
-        // y + 0 has no −0.
-        let positive_zero = simd.bits(simd.add(y, simd.splat(0.0)));
-        let sign = match self.plan.sign {
-            SignRule::Bit | SignRule::NonZero => simd.bits(x),
-            SignRule::Negative => positive_zero,
+        let sign = if FORM == ANY { self.plan.sign } else { SignRule::Bit };
+        let mut signs = [simd.splat_i(0); 4];
+        match sign {
+            SignRule::Bit | SignRule::NonZero => {
+                for i in 0..4 {
+                    signs[i] = simd.bits(x[first + i]);
+                }
+            }
+            // y + 0 has no −0.
+            SignRule::Negative => {
+                for i in 0..4 {
+                    signs[i] = simd.bits(simd.add(y[i], simd.splat(0.0)));
+                }
+            }
             // One less than +0 is negative, and no other sign changes.
-            SignRule::NotPositive => simd.sub_i(positive_zero, simd.splat_i(1)),
-        };
-        (magnitude, sign)
+            SignRule::NotPositive => {
+                for i in 0..4 {
+                    let positive_zero = simd.bits(simd.add(y[i], simd.splat(0.0)));
+                    signs[i] = simd.sub_i(positive_zero, simd.splat_i(1));
+                }
+            }
+        }
+        signs
     }
 
     /// The magnitude codes of a = |y|.
