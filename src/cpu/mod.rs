@@ -103,7 +103,11 @@ fn rotate_slice(cpu: Cpu, job: &RotateJob, x: Slice<'_>, values: SliceMut<'_>) {
 }
 
 pub(crate) fn rotate_in_place<T: Real>(cpu: Cpu, job: &RotateJob, x: &mut [T]) {
-    match T::slice_mut(x) {
+    rotate_in_place_slice(cpu, job, T::slice_mut(x));
+}
+
+fn rotate_in_place_slice(cpu: Cpu, job: &RotateJob, x: SliceMut<'_>) {
+    match x {
         SliceMut::F32(x) => rotate::rotate_in_place(cpu, job, x),
         SliceMut::Bf16(x) => rotate::rotate_in_place(cpu, job, x),
         SliceMut::F16(x) => rotate::rotate_in_place(cpu, job, x),
@@ -116,7 +120,11 @@ pub(crate) fn amax_rotated<T: Real>(
     nonfinite: NonFinite,
     x: &[T],
 ) -> f32 {
-    match T::slice(x) {
+    amax_rotated_slice(cpu, hadamard, nonfinite, T::slice(x))
+}
+
+fn amax_rotated_slice(cpu: Cpu, hadamard: Hadamard, nonfinite: NonFinite, x: Slice<'_>) -> f32 {
+    match x {
         Slice::F32(x) => rotated::amax(cpu, hadamard, nonfinite, x),
         Slice::Bf16(x) => rotated::amax(cpu, hadamard, nonfinite, x),
         Slice::F16(x) => rotated::amax(cpu, hadamard, nonfinite, x),
@@ -131,7 +139,18 @@ pub(crate) fn quantize_rotated<T: Real>(
     codes: &mut [u8],
     scales: &mut [u8],
 ) -> Result<()> {
-    match T::slice(x) {
+    quantize_rotated_slice(cpu, hadamard, job, T::slice(x), codes, scales)
+}
+
+fn quantize_rotated_slice(
+    cpu: Cpu,
+    hadamard: Hadamard,
+    job: &Job,
+    x: Slice<'_>,
+    codes: &mut [u8],
+    scales: &mut [u8],
+) -> Result<()> {
+    match x {
         Slice::F32(x) => rotated::quantize(cpu, hadamard, job, x, codes, scales),
         Slice::Bf16(x) => rotated::quantize(cpu, hadamard, job, x, codes, scales),
         Slice::F16(x) => rotated::quantize(cpu, hadamard, job, x, codes, scales),
