@@ -3,7 +3,7 @@
 use crate::cpu::{self, Cpu, FloatEnvironment};
 use crate::error::Result;
 use crate::numerics::{Hadamard, NonFinite};
-use crate::reference::{Job, MultiplyJob, RotateJob};
+use crate::reference::{Job, MultiplyJob, Output, Pass, RotateJob};
 use crate::shape::Extents;
 use crate::{QuantizedTensor, Real, reference};
 
@@ -86,6 +86,35 @@ impl Backend {
                 let rotated = reference::rotated(hadamard, job.extents, x);
                 reference::quantize(job, &rotated, codes, scales)
             }
+        }
+    }
+
+    /// amax of the columns' rotated values.
+    pub(crate) fn amax_of_columns<T: Real>(
+        self,
+        hadamard: Hadamard,
+        nonfinite: NonFinite,
+        x: &[T],
+        extents: Extents,
+    ) -> f32 {
+        let _ieee = FloatEnvironment::ieee();
+        match self {
+            Self::Cpu(cpu) => cpu::amax_of_columns(cpu, hadamard, nonfinite, x, extents),
+            Self::Reference => reference::amax_of_columns(hadamard, nonfinite, x, extents),
+        }
+    }
+
+    /// Fills the outputs of two passes: over `x`, and over each of its matrices transposed.
+    pub(crate) fn quantize_both<T: Real>(
+        self,
+        passes: [&Pass; 2],
+        x: &[T],
+        outputs: [Output<'_>; 2],
+    ) -> Result<()> {
+        let _ieee = FloatEnvironment::ieee();
+        match self {
+            Self::Cpu(cpu) => cpu::quantize_both(cpu, passes, x, outputs),
+            Self::Reference => reference::quantize_both(passes, x, outputs),
         }
     }
 

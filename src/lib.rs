@@ -5,7 +5,7 @@
 //! A tensor travels from [`mod@format`] (what bits mean) through [`numerics`] (what bytes come out)
 //! and [`layout`] (where bits lie) into a [`QuantizedTensor`]. [`Quantize`] and
 //! [`QuantizedTensor::dequantize`] check their arguments once and hand the work to a [`Backend`], as
-//! does [`Rotate`], which turns values before; [`analysis`] says what it did to the values.
+//! do [`QuantizeBoth`], for a matrix and its transpose, and [`Rotate`], which turns values before; [`analysis`] says what it did to the values.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod analysis;
@@ -21,6 +21,7 @@ pub mod format;
 pub mod layout;
 pub mod numerics;
 mod quantize;
+mod quantize_both;
 mod real;
 mod reference;
 mod rotate;
@@ -35,6 +36,7 @@ pub use backend::Backend;
 pub use cpu::{Cpu, Level};
 pub use error::{Error, Result};
 pub use quantize::{Quantize, amax, amax_with, quantize};
+pub use quantize_both::QuantizeBoth;
 pub use real::Real;
 pub use rotate::Rotate;
 pub use shape::Axis;

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::layout::{Packing, Raw};
 use crate::numerics::{Hadamard, NonFinite, Profile, Rounding, TensorScale};
-use crate::reference::Job;
+use crate::reference::{Job, Pass};
 use crate::rotate::check_axis;
 use crate::shape::Extents;
 use crate::tensor::extents;
@@ -127,6 +127,15 @@ impl Quantize {
         Self { backend: backend.into(), ..self }
     }
 
+    /// The same with draws of the column pass, for a transposed tensor.
+    pub(crate) fn in_column_pass(self) -> Self {
+        let rounding = match self.rounding {
+            Rounding::Nearest => Rounding::Nearest,
+            Rounding::Stochastic(draws) => Rounding::Stochastic(draws.with_column_pass()),
+        };
+        Self { rounding, ..self }
+    }
+
     /// The profile.
     pub fn profile(&self) -> &Profile {
         &self.profile
@@ -134,6 +143,9 @@ impl Quantize {
     /// The rotation, if there is one.
     pub fn rotation(&self) -> Option<Hadamard> {
         self.rotation
+    }
+    pub(crate) fn chosen_backend(&self) -> Backend {
+        self.backend
     }
     /// The amax that was given.
     #[cfg(feature = "cuda")]
@@ -176,15 +188,7 @@ impl Quantize {
         let mut codes = vec![0; self.code_bytes(extents)?];
         let mut scales = vec![0; self.scale_bytes(extents)];
         let stored = self.fill(x, extents, &mut codes, &mut scales)?;
-        Ok(QuantizedTensor::trusted(
-            self.profile,
-            self.blocks,
-            shape,
-            extents,
-            codes,
-            scales,
-            stored,
-        ))
+        Ok(self.tensor(shape, extents, codes, scales, stored))
     }
 
     /// Quantizes `x` into the caller's buffers, whose contents do not matter, and returns them as a
@@ -213,27 +217,11 @@ impl Quantize {
         scales: &'a mut [u8],
     ) -> Result<QuantizedTensor<&'a [u8]>> {
         let extents = self.check(x.len(), shape)?;
-        let buffers = [
-            ("the buffer of the codes", codes.len(), self.code_bytes(extents)?),
-            ("the buffer of the scales", scales.len(), self.scale_bytes(extents)),
-        ];
-        if let Some((what, given, expected)) =
-            buffers.into_iter().find(|(_, given, expected)| given != expected)
-        {
-            let shape = shape.to_vec();
-            return Err(Error::WrongLength { what, given, unit: "bytes", shape, expected });
-        }
+        check_buffer("the buffer of the codes", codes, shape, self.code_bytes(extents)?)?;
+        check_buffer("the buffer of the scales", scales, shape, self.scale_bytes(extents))?;
         let stored = self.fill(x, extents, codes, scales)?;
         let (codes, scales): (&[u8], &[u8]) = (codes, scales);
-        Ok(QuantizedTensor::trusted(
-            self.profile,
-            self.blocks,
-            shape,
-            extents,
-            codes,
-            scales,
-            stored,
-        ))
+        Ok(self.tensor(shape, extents, codes, scales, stored))
     }
 
     /// Bytes of the codes and of the scales of a tensor of `shape`.
@@ -245,14 +233,27 @@ impl Quantize {
         Ok([self.code_bytes(extents)?, self.scale_bytes(extents)])
     }
 
-    fn code_bytes(&self, extents: Extents) -> Result<usize> {
+    pub(crate) fn code_bytes(&self, extents: Extents) -> Result<usize> {
         let format = self.profile.format();
         let row = Raw::row_bytes(extents.k, format.element().bits(), format.block())?;
         Ok(row * extents.all_rows())
     }
 
-    fn scale_bytes(&self, extents: Extents) -> usize {
+    pub(crate) fn scale_bytes(&self, extents: Extents) -> usize {
         self.profile.format().scales_per_row(extents.k) * extents.all_rows()
+    }
+
+    /// Filled buffers as the tensor that they are.
+    pub(crate) fn tensor<S: AsRef<[u8]>>(
+        &self,
+        shape: &[usize],
+        extents: Extents,
+        codes: S,
+        scales: S,
+        stored: Option<TensorScale>,
+    ) -> QuantizedTensor<S> {
+        let Self { profile, blocks, .. } = *self;
+        QuantizedTensor::trusted(profile, blocks, shape, extents, codes, scales, stored)
     }
 
     /// Fills buffers of checked sizes and returns what is stored beside them.
@@ -264,24 +265,35 @@ impl Quantize {
         scales: &mut [u8],
     ) -> Result<Option<TensorScale>> {
         let _ieee = FloatEnvironment::ieee();
-        let profile = self.profile;
-        let amax = match (self.tensor_amax, profile.tensor_scale_name()) {
-            (Some(amax), _) => amax,
-            (None, Some(_)) => match self.rotation {
-                None => self.backend.amax(profile.nonfinite, x),
-                Some(hadamard) => {
-                    self.backend.amax_rotated(hadamard, profile.nonfinite, x, extents)
-                }
-            },
-            (None, None) => 0.0,
-        };
-        let tensor = profile.tensor_factors(amax);
-        let job = Job { profile, rounding: self.rounding, blocks: self.blocks, tensor, extents };
-        match self.rotation {
+        let amax = self.amax(x, extents);
+        let Pass { job, rotation } = self.pass(amax, extents);
+        match rotation {
             None => self.backend.quantize(&job, x, codes, scales)?,
             Some(hadamard) => self.backend.quantize_rotated(hadamard, &job, x, codes, scales)?,
         }
-        Ok(tensor.stored)
+        Ok(job.tensor.stored)
+    }
+
+    /// Whether the profile needs a tensor amax that was not given.
+    pub(crate) fn needs_amax(&self) -> bool {
+        self.tensor_amax.is_none() && self.profile.tensor_scale_name().is_some()
+    }
+
+    /// The amax that was given, or that of the values if the profile needs one, or 0.
+    pub(crate) fn amax<T: Real>(&self, x: &[T], extents: Extents) -> f32 {
+        let nonfinite = self.profile.nonfinite;
+        match (self.needs_amax(), self.rotation) {
+            (false, _) => self.tensor_amax.unwrap_or(0.0),
+            (true, None) => self.backend.amax(nonfinite, x),
+            (true, Some(hadamard)) => self.backend.amax_rotated(hadamard, nonfinite, x, extents),
+        }
+    }
+
+    /// All of a call but its data, the amax found.
+    pub(crate) fn pass(&self, amax: f32, extents: Extents) -> Pass {
+        let Self { profile, rounding, blocks, rotation, .. } = *self;
+        let tensor = profile.tensor_factors(amax);
+        Pass { job: Job { profile, rounding, blocks, tensor, extents }, rotation }
     }
 
     /// As [`check`](Self::check), for backends that cannot rotate.
@@ -358,6 +370,22 @@ impl Quantize {
         match rows > 0 && k > 0 {
             true => draws.draw(rows as u64 - 1, k as u64 - 1).map(drop),
             false => Ok(()),
+        }
+    }
+}
+
+/// A buffer of the caller's must have the size that is told.
+pub(crate) fn check_buffer(
+    what: &'static str,
+    buffer: &[u8],
+    shape: &[usize],
+    expected: usize,
+) -> Result<()> {
+    match buffer.len() == expected {
+        true => Ok(()),
+        false => {
+            let (given, unit, shape) = (buffer.len(), "bytes", shape.to_vec());
+            Err(Error::WrongLength { what, given, unit, shape, expected })
         }
     }
 }

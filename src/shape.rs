@@ -43,6 +43,10 @@ impl Extents {
         }
     }
 
+    /// Those of each matrix transposed.
+    pub(crate) fn transposed(self) -> Self {
+        Self { rows: self.k, k: self.rows, ..self }
+    }
     /// Rows of all matrices.
     pub(crate) fn all_rows(self) -> usize {
         self.batches * self.rows

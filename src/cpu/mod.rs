@@ -19,6 +19,7 @@ mod output;
 mod pieces;
 mod plan;
 mod quantize;
+mod quantize_both;
 mod rotate;
 mod rotated;
 mod scale;
@@ -33,7 +34,8 @@ pub use options::Cpu;
 use crate::error::Result;
 use crate::numerics::{Hadamard, NonFinite};
 use crate::real::{Slice, SliceMut};
-use crate::reference::{Job, RotateJob};
+use crate::reference::{Job, Output, Pass, RotateJob};
+use crate::shape::Extents;
 use crate::{QuantizedTensor, Real};
 
 // The functions of slices are compiled here, once, and not wherever a generic one is called.
@@ -154,5 +156,32 @@ fn quantize_rotated_slice(
         Slice::F32(x) => rotated::quantize(cpu, hadamard, job, x, codes, scales),
         Slice::Bf16(x) => rotated::quantize(cpu, hadamard, job, x, codes, scales),
         Slice::F16(x) => rotated::quantize(cpu, hadamard, job, x, codes, scales),
+    }
+}
+
+pub(crate) fn amax_of_columns<T: Real>(
+    cpu: Cpu,
+    hadamard: Hadamard,
+    nonfinite: NonFinite,
+    x: &[T],
+    extents: Extents,
+) -> f32 {
+    match T::slice(x) {
+        Slice::F32(x) => quantize_both::amax_of_columns(cpu, hadamard, nonfinite, x, extents),
+        Slice::Bf16(x) => quantize_both::amax_of_columns(cpu, hadamard, nonfinite, x, extents),
+        Slice::F16(x) => quantize_both::amax_of_columns(cpu, hadamard, nonfinite, x, extents),
+    }
+}
+
+pub(crate) fn quantize_both<T: Real>(
+    cpu: Cpu,
+    passes: [&Pass; 2],
+    x: &[T],
+    outputs: [Output<'_>; 2],
+) -> Result<()> {
+    match T::slice(x) {
+        Slice::F32(x) => quantize_both::quantize(cpu, passes, x, outputs),
+        Slice::Bf16(x) => quantize_both::quantize(cpu, passes, x, outputs),
+        Slice::F16(x) => quantize_both::quantize(cpu, passes, x, outputs),
     }
 }

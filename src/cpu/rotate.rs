@@ -94,6 +94,10 @@ impl Steps {
             signs: core::array::from_fn(|i| hadamard.sign(i).to_bits() & 0x8000_0000),
         }
     }
+
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
 }
 
 /// The rotation in registers.

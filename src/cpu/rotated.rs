@@ -47,52 +47,87 @@ pub(super) fn quantize<T: Real + Input>(
     if x.is_empty() {
         return Ok(());
     }
-    let (worker, steps) = (Worker::new(cpu, job), Steps::new(hadamard, false));
-    let buffer = || Buffer::new(cpu.chosen_level(), &steps);
-    if job.blocks == Blocks::Tile {
-        return for_each(cpu, x.len(), bands(job, x, codes, scales)?, |piece| {
-            let mut buffer = buffer();
-            let Piece { x, codes, scales, row, column, k } = piece;
-            worker.piece(Piece { x: buffer.rotated(x), codes, scales, row, column, k })
-        });
+    let rotator = Rotator::new(cpu, hadamard, job);
+    let work = |piece| rotator.piece(&mut rotator.buffer(), piece);
+    match job.blocks {
+        Blocks::Row => {
+            let (k, unit) = (rotator.row(x.len()), rotator.unit());
+            for_each(cpu, x.len(), row_pieces(job, k, PIECE, unit, x, codes, scales)?, work)
+        }
+        Blocks::Tile => for_each(cpu, x.len(), bands(job, x, codes, scales)?, work),
     }
-    // Parts of rows are whole blocks, bytes and rotations, whose sizes are powers of two.
-    let mut unit = worker.unit();
-    while !unit.is_multiple_of(hadamard.size()) {
-        unit *= 2;
+}
+
+/// What each thread does with pieces of a tensor that is rotated first.
+pub(super) struct Rotator<'a> {
+    worker: Worker<'a>,
+    level: Level,
+    steps: Steps,
+    job: &'a Job,
+}
+
+impl<'a> Rotator<'a> {
+    pub(super) fn new(cpu: Cpu, hadamard: Hadamard, job: &'a Job) -> Self {
+        let (worker, steps) = (Worker::new(cpu, job), Steps::new(hadamard, false));
+        Self { worker, level: cpu.chosen_level(), steps, job }
     }
-    let k = worker.row(x.len());
-    let pieces = row_pieces(job, k, PIECE, unit, x, codes, scales)?;
-    if let Some(rotating) = worker.rotating() {
-        return for_each(cpu, x.len(), pieces, |piece| rotating.piece(&steps, piece));
+
+    /// Elements that parts of rows are multiples of: whole blocks, bytes and rotations, whose sizes are
+    /// powers of two.
+    pub(super) fn unit(&self) -> usize {
+        let mut unit = self.worker.unit();
+        while !unit.is_multiple_of(self.steps.size()) {
+            unit *= 2;
+        }
+        unit
     }
-    for_each(cpu, x.len(), pieces, |piece| {
-        let mut buffer = buffer();
-        let (row, column) = (piece.row, piece.column);
-        let Piece { x, codes, scales, k, .. } = piece;
-        for piece in row_pieces(job, k, BUFFERED, unit, x, codes, scales)? {
-            let Piece { x, codes, scales, k, .. } = piece;
+
+    /// The length of rows of the job, `elements` in all.
+    pub(super) fn row(&self, elements: usize) -> usize {
+        self.worker.row(elements)
+    }
+
+    pub(super) fn buffer(&self) -> Buffer<'_> {
+        Buffer::new(self.level, &self.steps)
+    }
+
+    /// Quantizes a piece: rows in the kernel that rotates, or a little at a time; tiles at once.
+    pub(super) fn piece<T: Real + Input>(
+        &self,
+        buffer: &mut Buffer<'_>,
+        piece: Piece<'_, T>,
+    ) -> Result<()> {
+        if let Some(rotating) = self.worker.rotating() {
+            return rotating.piece(&self.steps, piece);
+        }
+        let Piece { x, codes, scales, row, column, k } = piece;
+        if self.job.blocks == Blocks::Tile {
+            let x = buffer.rotated(x);
+            return self.worker.piece(Piece { x, codes, scales, row, column, k });
+        }
+        for piece in row_pieces(self.job, k, BUFFERED, self.unit(), x, codes, scales)? {
             let (row, column) = (row + piece.row, column + piece.column);
-            worker.piece(Piece { x: buffer.rotated(x), codes, scales, row, column, k })?;
+            let Piece { x, codes, scales, k, .. } = piece;
+            self.worker.piece(Piece { x: buffer.rotated(x), codes, scales, row, column, k })?;
         }
         Ok(())
-    })
+    }
 }
 
 /// Rotated values.
-struct Buffer<'a> {
+pub(super) struct Buffer<'a> {
     level: Level,
     steps: &'a Steps,
     values: Vec<f32>,
 }
 
 impl<'a> Buffer<'a> {
-    fn new(level: Level, steps: &'a Steps) -> Self {
+    pub(super) fn new(level: Level, steps: &'a Steps) -> Self {
         Self { level, steps, values: Vec::new() }
     }
 
     /// Values of whole blocks, rotated.
-    fn rotated<T: Real>(&mut self, x: &[T]) -> &[f32] {
+    pub(super) fn rotated<T: Real>(&mut self, x: &[T]) -> &[f32] {
         if self.values.len() < x.len() {
             self.values.resize(x.len(), 0.0);
         }

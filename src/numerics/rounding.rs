@@ -51,8 +51,10 @@ pub enum Domain {
     Signs = 4,
     /// Outputs of a matrix multiplication.
     GemmOut = 5,
-    /// Elements of a column-wise pass.
+    /// Elements of a column-wise pass with 8-bit draws.
     ColumnPass = 6,
+    /// Elements of a column-wise pass with 16-bit draws.
+    ColumnPass16 = 7,
 }
 
 /// Stochastic rounding keyed by logical source coordinates.
@@ -85,6 +87,7 @@ pub struct Stochastic {
     step: u32,
     row_offset: u64,
     column_offset: u64,
+    column_pass: bool,
 }
 
 impl Stochastic {
@@ -98,6 +101,7 @@ impl Stochastic {
             step: 0,
             row_offset: 0,
             column_offset: 0,
+            column_pass: false,
         }
     }
     /// The same with another width of draw.
@@ -115,6 +119,18 @@ impl Stochastic {
     /// The same for a shard whose first element stands at (`row`, `column`) of the whole tensor.
     pub const fn with_offset(self, row: u64, column: u64) -> Self {
         Self { row_offset: row, column_offset: column, ..self }
+    }
+    /// The same in the domain of column-wise passes, for a transposed tensor: its draws have nothing to do
+    /// with those of the tensor itself under the same seed and name. `row` and `k` count in the transposed
+    /// tensor, and so do offsets. [`QuantizeBoth`](crate::QuantizeBoth) does this of itself.
+    ///
+    /// ```
+    /// use blockscale::numerics::Stochastic;
+    /// let rows = Stochastic::new(7, "x");
+    /// assert_ne!(rows.with_column_pass().key(), rows.key());
+    /// ```
+    pub const fn with_column_pass(self) -> Self {
+        Self { column_pass: true, ..self }
     }
     /// The width of a draw.
     pub const fn bits(self) -> DrawBits {
@@ -139,9 +155,11 @@ impl Stochastic {
 
     /// The Philox key of this tensor's elements.
     pub fn key(self) -> [u32; 2] {
-        let domain = match self.bits {
-            DrawBits::Eight => Domain::Element8,
-            DrawBits::Sixteen => Domain::Element16,
+        let domain = match (self.bits, self.column_pass) {
+            (DrawBits::Eight, false) => Domain::Element8,
+            (DrawBits::Sixteen, false) => Domain::Element16,
+            (DrawBits::Eight, true) => Domain::ColumnPass,
+            (DrawBits::Sixteen, true) => Domain::ColumnPass16,
         };
         derive_key(self.seed, domain, self.name)
     }
@@ -230,17 +248,22 @@ mod tests {
         assert_eq!(key(0, Domain::Element16, ""), KEY_VECTORS[1]);
         assert_eq!(key(0, Domain::Element8, "a"), KEY_VECTORS[2]);
         assert_eq!(key(u64::MAX, Domain::ColumnPass, "model.weight"), KEY_VECTORS[3]);
+        assert_eq!(key(u64::MAX, Domain::ColumnPass16, "model.weight"), KEY_VECTORS[4]);
         assert_eq!(Stochastic::new(0, "a").key(), KEY_VECTORS[2]);
+        let columns = Stochastic::new(u64::MAX, "model.weight").with_column_pass();
+        assert_eq!(columns.key(), KEY_VECTORS[3]);
+        assert_eq!(columns.with_bits(DrawBits::Sixteen).key(), KEY_VECTORS[4]);
         let sixteen = Stochastic::new(0, "").with_bits(DrawBits::Sixteen);
         assert_eq!(sixteen.key(), KEY_VECTORS[1]);
     }
 
     /// Computed once by an independent program from the formula in [`derive_key`].
-    const KEY_VECTORS: [[u32; 2]; 4] = [
+    const KEY_VECTORS: [[u32; 2]; 5] = [
         [0x5cdc_3c4c, 0xaebe_53f8],
         [0xac98_496e, 0x7477_a126],
         [0x0dd4_615f, 0x2235_10de],
         [0x3805_5842, 0x0854_a063],
+        [0x7d4a_01ab, 0x458f_c7b4],
     ];
 
     #[test]

@@ -10,6 +10,7 @@ mod block;
 mod dequantize;
 mod multiply;
 mod quantize;
+mod quantize_both;
 mod rotate;
 
 pub(crate) use amax::amax;
@@ -18,4 +19,5 @@ pub(crate) use dequantize::dequantize;
 pub(crate) use multiply::{Factors, MultiplyJob, multiply, multiply_in_place};
 pub(crate) use quantize::quantize_band;
 pub(crate) use quantize::{Job, quantize};
+pub(crate) use quantize_both::{Output, Pass, amax_of_columns, quantize_both};
 pub(crate) use rotate::{RotateJob, rotate, rotate_in_place, rotated};

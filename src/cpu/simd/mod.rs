@@ -25,7 +25,7 @@ const PLUS_MINUS: [[f32; LANES]; 4] = {
     let mut signs = [[1.0; LANES]; 4];
     let mut i = 0;
     while i < 4 * LANES {
-        if i % LANES >> (i / LANES) & 1 == 1 {
+        if (i % LANES) >> (i / LANES) & 1 == 1 {
             signs[i / LANES][i % LANES] = -1.0;
         }
         i += 1;
