@@ -144,6 +144,9 @@ impl Quantize {
     pub fn rotation(&self) -> Option<Hadamard> {
         self.rotation
     }
+    pub(crate) fn chosen_rounding(&self) -> Rounding {
+        self.rounding
+    }
     pub(crate) fn chosen_backend(&self) -> Backend {
         self.backend
     }

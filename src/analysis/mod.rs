@@ -3,12 +3,14 @@
 //! [`Metrics`] measures a [`QuantizedTensor`](crate::QuantizedTensor) against its original;
 //! [`Errors`] and [`RowErrors`] compare any two slices, such as the result of [`simulate`].
 //! [`Grid`] has the least error of a Gaussian in closed form; [`integer_qsnr`] and [`float_qsnr`]
-//! predict a block's QSNR from its crest factor.
+//! predict a block's QSNR from its crest factor. [`ChosenRounding`] shows between which codes elements lie, and
+//! rounds them as one is told.
 
 mod blocks;
 mod errors;
 mod grid;
 mod metrics;
+mod neighbours;
 mod normal;
 mod rows;
 mod simulate;
@@ -18,6 +20,7 @@ pub use blocks::{BlockCounts, crest_factor};
 pub use errors::Errors;
 pub use grid::{Grid, Optimum};
 pub use metrics::Metrics;
+pub use neighbours::{ChosenRounding, Neighbours};
 pub use rows::RowErrors;
 pub use simulate::simulate;
 pub use theory::{ScaleModel, crossover, float_qsnr, integer_qsnr};

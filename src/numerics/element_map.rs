@@ -63,14 +63,18 @@ impl Profile {
         if y.is_nan() {
             return 0;
         }
-        let magnitude = element.encode_magnitude(y, round);
+        self.signed(x, y, element.encode_magnitude(y, round))
+    }
+
+    /// The code of a magnitude that x, scaled to y, was rounded to.
+    pub(crate) fn signed(&self, x: f32, y: f32, magnitude: u8) -> u8 {
         let negative = match self.sign {
             SignRule::Bit => x.is_sign_negative(),
             SignRule::Negative => y < 0.0,
             SignRule::NotPositive => y <= 0.0,
             SignRule::NonZero => x.is_sign_negative() && magnitude != 0,
         };
-        element.with_sign(negative, magnitude)
+        self.format.element().with_sign(negative, magnitude)
     }
 }
 

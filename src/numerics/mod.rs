@@ -13,6 +13,7 @@ mod knobs;
 mod kronecker;
 mod log2;
 mod matrix;
+mod neighbours;
 mod philox;
 mod profile;
 mod rotation;
@@ -34,6 +35,7 @@ pub use knobs::{
     SignRule, TensorRule,
 };
 pub use kronecker::Kronecker;
+pub(crate) use neighbours::Between;
 pub use philox::philox4x32_10;
 pub(crate) use philox::{MULTIPLIERS as PHILOX_MULTIPLIERS, WEYL as PHILOX_WEYL};
 pub use profile::Profile;

@@ -27,31 +27,44 @@ pub(crate) fn quantize_block(
     block: &Block,
     rounds: &[Round],
 ) -> QuantizedBlock {
-    let statistics = statistics(profile, block);
-    let codes = |scale, rounds: &[Round]| {
-        let elements = block.values.iter().zip(rounds);
-        elements.map(|(x, round)| profile.element_code(tensor, scale, *x, *round)).collect()
-    };
-    let scale = match profile.block_scale(tensor, statistics) {
-        ScaleChoice::Dead(scale) => {
-            return QuantizedBlock { scale, codes: vec![0; block.values.len()] };
+    match chosen_scale(profile, tensor, block) {
+        ScaleChoice::Dead(scale) => QuantizedBlock { scale, codes: vec![0; block.values.len()] },
+        ScaleChoice::Scale(scale) => {
+            QuantizedBlock { scale, codes: codes(profile, tensor, block, scale, rounds) }
         }
-        ScaleChoice::Scale(scale) => scale,
-    };
-    let six = QuantizedBlock { scale, codes: codes(scale, rounds) };
+    }
+}
+
+/// The scale of a block. A search is by nearest rounding, whatever rounds the elements in the end.
+pub(crate) fn chosen_scale(
+    profile: &Profile,
+    tensor: &TensorFactors,
+    block: &Block,
+) -> ScaleChoice {
+    let statistics = statistics(profile, block);
+    let first = profile.block_scale(tensor, statistics);
+    let ScaleChoice::Scale(six) = first else { return first };
     if profile.search == Search::None {
-        return six;
+        return first;
     }
-    let ScaleChoice::Scale(scale) = profile.stretched_block_scale(tensor, statistics, 1.5) else {
-        return six;
-    };
-    // The choice is by nearest rounding whatever rounds the elements in the end.
+    let second = profile.stretched_block_scale(tensor, statistics, 1.5);
+    let ScaleChoice::Scale(four) = second else { return first };
     let nearest = vec![Round::Nearest(profile.ties); block.values.len()];
-    let error_of = |scale| error(profile, tensor, block, scale, &codes(scale, &nearest));
-    match error_of(scale) < error_of(six.scale) {
-        true => QuantizedBlock { scale, codes: codes(scale, rounds) },
-        false => six,
-    }
+    let error_of = |scale| {
+        error(profile, tensor, block, scale, &codes(profile, tensor, block, scale, &nearest))
+    };
+    if error_of(four) < error_of(six) { second } else { first }
+}
+
+fn codes(
+    profile: &Profile,
+    tensor: &TensorFactors,
+    block: &Block,
+    scale: BlockScale,
+    rounds: &[Round],
+) -> Vec<u8> {
+    let elements = block.values.iter().zip(rounds);
+    elements.map(|(x, round)| profile.element_code(tensor, scale, *x, *round)).collect()
 }
 
 fn statistics(profile: &Profile, block: &Block) -> BlockStatistics {
