@@ -6,11 +6,14 @@
 //! around the buffers must stay as they were. Seeds are fixed.
 #![allow(unsafe_code)] // MXCSR
 
+use blockscale::analysis::ChosenRounding;
 use blockscale::format::{Element, Format, Scale};
 use blockscale::numerics::{
     DrawBits, Hadamard, Matrix, Profile, Rounding, Stochastic, TensorScale,
 };
-use blockscale::{Backend, Blocks, Cpu, Level, Quantize, QuantizedTensor, Real, Rotate, amax_with};
+use blockscale::{
+    Backend, Blocks, Cpu, Level, Quantize, QuantizeBoth, QuantizedTensor, Real, Rotate, amax_with,
+};
 use half::{bf16, f16};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -1030,6 +1033,8 @@ mod environment {
         values: [Vec<u32>; 3],
         amax: u32,
         rotated: [Vec<u32>; 3],
+        both: Vec<u8>,
+        chosen: Vec<u32>,
     }
 
     impl Bytes {
@@ -1046,6 +1051,8 @@ mod environment {
                 ("rotated", self.rotated[0] == other.rotated[0]),
                 ("quantized rotated", self.rotated[1] == other.rotated[1]),
                 ("by an inverse", self.rotated[2] == other.rotated[2]),
+                ("both directions", self.both == other.both),
+                ("chosen rounding", self.chosen == other.chosen),
             ];
             pairs.into_iter().filter(|(_, same)| !same).map(|(what, _)| what).collect()
         }
@@ -1073,6 +1080,29 @@ mod environment {
         ]
     }
 
+    /// `x`, which is whole rows of 32, as 32 rows: along them, and rotated along its columns.
+    fn both<T: Value>(backend: Backend, x: &[T]) -> Vec<u8> {
+        let quantize = Quantize::new(Profile::default_for(Format::NVFP4)).backend(backend);
+        let both = QuantizeBoth::new(quantize, quantize.rotated(Hadamard::new(32).unwrap()));
+        let (rows, columns) = both.run(x, &[32, x.len() / 32]).unwrap();
+        let (rows, columns) = (rows.into_parts(), columns.into_parts());
+        [rows.0, rows.1, columns.0, columns.1].concat()
+    }
+
+    /// Neighbours of some elements under divisors that may be subnormal, and the mask of the nearer ones.
+    fn chosen<T: Value>(x: &[T]) -> Vec<u32> {
+        let x = &x[..x.len().min(320)];
+        let divisors: Vec<f32> =
+            (0..x.len() as u32).map(|i| f32::from_bits(1 + (i << 22))).collect();
+        let profile = Profile::default_for(Format::NVFP4);
+        let chosen = ChosenRounding::new(Quantize::new(profile)).divisors(&divisors);
+        let neighbours = chosen.neighbours(x, &[x.len()]).unwrap();
+        let mask = neighbours.nearest(profile.ties);
+        let fractions = neighbours.fraction().iter().map(|fraction| fraction.to_bits());
+        let codes = neighbours.lower().iter().chain(neighbours.upper()).chain(&mask);
+        fractions.chain(codes.map(|code| u32::from(*code))).collect()
+    }
+
     fn bytes<T: Value>(
         choice: Choice,
         backend: impl Into<Backend>,
@@ -1097,6 +1127,8 @@ mod environment {
             ],
             amax: amax_with(x, backend).to_bits(),
             rotated: rotated(backend, x),
+            both: both(backend, x),
+            chosen: chosen(x),
         }
     }
 

@@ -132,6 +132,8 @@ impl<'a> ChosenRounding<'a> {
     }
 
     fn check(&self, len: usize, shape: &[usize]) -> Result<Extents> {
+        // A subnormal divisor is positive.
+        let _ieee = FloatEnvironment::ieee();
         let extents = self.quantize.check(len, shape)?;
         if self.quantize.chosen_rounding() != Rounding::Nearest {
             return Err(Error::InvalidValue {
@@ -195,6 +197,7 @@ impl Neighbours {
     /// # Ok::<(), blockscale::Error>(())
     /// ```
     pub fn nearest(&self, ties: Ties) -> Vec<u8> {
+        let _ieee = FloatEnvironment::ieee();
         let up = |i: usize| match ties {
             Ties::Even => {
                 self.fraction[i] > 0.5 || self.fraction[i] == 0.5 && self.lower[i] % 2 == 1
