@@ -166,7 +166,17 @@ pub(crate) fn amax_of_columns<T: Real>(
     x: &[T],
     extents: Extents,
 ) -> f32 {
-    match T::slice(x) {
+    amax_of_columns_slice(cpu, hadamard, nonfinite, T::slice(x), extents)
+}
+
+fn amax_of_columns_slice(
+    cpu: Cpu,
+    hadamard: Hadamard,
+    nonfinite: NonFinite,
+    x: Slice<'_>,
+    extents: Extents,
+) -> f32 {
+    match x {
         Slice::F32(x) => quantize_both::amax_of_columns(cpu, hadamard, nonfinite, x, extents),
         Slice::Bf16(x) => quantize_both::amax_of_columns(cpu, hadamard, nonfinite, x, extents),
         Slice::F16(x) => quantize_both::amax_of_columns(cpu, hadamard, nonfinite, x, extents),
@@ -179,7 +189,16 @@ pub(crate) fn quantize_both<T: Real>(
     x: &[T],
     outputs: [Output<'_>; 2],
 ) -> Result<()> {
-    match T::slice(x) {
+    quantize_both_slice(cpu, passes, T::slice(x), outputs)
+}
+
+fn quantize_both_slice(
+    cpu: Cpu,
+    passes: [&Pass; 2],
+    x: Slice<'_>,
+    outputs: [Output<'_>; 2],
+) -> Result<()> {
+    match x {
         Slice::F32(x) => quantize_both::quantize(cpu, passes, x, outputs),
         Slice::Bf16(x) => quantize_both::quantize(cpu, passes, x, outputs),
         Slice::F16(x) => quantize_both::quantize(cpu, passes, x, outputs),
