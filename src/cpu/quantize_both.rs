@@ -82,15 +82,15 @@ pub(super) fn amax_of_columns<T: Real + Input>(
 
 /// What a thread does with the pieces of a pass.
 enum Hand<'a> {
-    Plain(Worker<'a>, &'a Pass),
-    Rotated(Rotator<'a>, &'a Pass),
+    Plain(Box<Worker<'a>>, &'a Pass),
+    Rotated(Box<Rotator<'a>>, &'a Pass),
 }
 
 impl<'a> Hand<'a> {
     fn new(cpu: Cpu, pass: &'a Pass) -> Self {
         match pass.rotation {
-            None => Self::Plain(Worker::new(cpu, &pass.job), pass),
-            Some(hadamard) => Self::Rotated(Rotator::new(cpu, hadamard, &pass.job), pass),
+            None => Self::Plain(Box::new(Worker::new(cpu, &pass.job)), pass),
+            Some(hadamard) => Self::Rotated(Box::new(Rotator::new(cpu, hadamard, &pass.job)), pass),
         }
     }
 
