@@ -4,7 +4,9 @@
 //! [`dequantize`](mod@dequantize)), cut into [`pieces`] for [`threads`], and each piece goes through a
 //! kernel of its level in groups of 128 elements. A group with a block that is not ordinary (NaN, Inf, a
 //! scale at the end of its range) goes to the reference, and so do whole tensors of profiles and formats
-//! that no plan knows: the same bytes, slowly.
+//! that no plan knows: the same bytes, slowly. [`rotate`](mod@rotate) has kernels of its own; what is rotated
+//! or transposed before it is quantized ([`rotated`], [`quantize_both`](mod@quantize_both)) goes through small
+//! buffers to the same kernels.
 // Loops over vectors index several arrays of them.
 #![allow(clippy::needless_range_loop)]
 
