@@ -56,15 +56,14 @@ pub(super) fn maxima<S: Simd>(simd: S, x: [S::I; 8], short: bool) -> S::I {
 #[inline(always)]
 fn maxima_of_halves<S: Simd, H: Half>(simd: S, x: &[H; GROUP], short: bool) -> S::I {
     let (vectors, _) = x.as_chunks::<{ 2 * LANES }>();
-    let mut larger = [simd.splat_i(0); 4];
+    let mut magnitudes = [simd.splat_i(0); 4];
     for i in 0..4 {
-        let magnitudes = simd.and(simd.load_halves(&vectors[i]), simd.splat_i(0x7fff_7fff));
-        larger[i] = simd.larger_half(magnitudes);
+        magnitudes[i] = simd.and(simd.load_halves(&vectors[i]), simd.splat_i(0x7fff_7fff));
     }
-    match short {
-        true => simd.maxima_of_halves(larger),
-        false => simd.maxima_of_4(larger),
-    }
+    simd.larger_half(match short {
+        true => simd.maxima_of_8_halves(magnitudes),
+        false => simd.maxima_of_4_halves(magnitudes),
+    })
 }
 
 impl Input for bf16 {

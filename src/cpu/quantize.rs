@@ -334,6 +334,22 @@ impl<S: Simd, const KIND: usize, const FORM: usize, const EVEN: bool>
         self.chooser.choose(T::maxima(self.simd, x, self.chooser.short()))
     }
 
+    /// Of two groups.
+    #[inline(always)]
+    fn choose_two<T: Input>(&self, [first, second]: &[[T; GROUP]; 2]) -> [Option<GroupScales>; 2] {
+        if FORM != NV {
+            return [self.choose(first), self.choose(second)];
+        }
+        let short = self.chooser.short();
+        let maxima = [T::maxima(self.simd, first, short), T::maxima(self.simd, second, short)];
+        if let Some([first, second]) = self.chooser.choose_two(maxima[0], maxima[1]) {
+            return [Some(first), Some(second)];
+        }
+        // One of them has a block that is not ordinary. The closure is compiled apart, which leaves the loop the
+        // registers: a call of `choose` here makes it slower by a seventh.
+        maxima.map(|maxima| self.chooser.choose(maxima))
+    }
+
     /// The codes of a group under its scales.
     #[inline(always)]
     fn encode(&self, x: &[S::F; 8], scales: &GroupScales, draws: &GroupDraws<S>, codes: &mut [u8]) {
@@ -365,16 +381,24 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool, co
         let mut chosen = [GroupScales::NONE; CHUNK];
         let mut odd = [false; CHUNK];
         let mut draws = [GroupDraws::none(group.simd); CHUNK];
-        for (i, (x, scales)) in x.iter().zip(scales.chunks_exact_mut(group_scales)).enumerate() {
-            prefetch(group.simd, x);
-            draws[i] = group.draws(row, column + i * GROUP);
-            match group.choose(x) {
-                Some(scales_of_group) => {
-                    scales.copy_from_slice(&scales_of_group.codes[..group_scales]);
-                    chosen[i] = scales_of_group;
-                }
-                None => odd[i] = true,
+        let mut keep = |i: usize, scales: Option<GroupScales>| match scales {
+            Some(scales) => chosen[i] = scales,
+            None => odd[i] = true,
+        };
+        let (pairs, last) = x.as_chunks::<2>();
+        for (i, pair) in pairs.iter().enumerate() {
+            for j in 0..2 {
+                prefetch(group.simd, &pair[j]);
+                draws[2 * i + j] = group.draws(row, column + (2 * i + j) * GROUP);
             }
+            let [first, second] = group.choose_two(pair);
+            keep(2 * i, first);
+            keep(2 * i + 1, second);
+        }
+        for x in last {
+            prefetch(group.simd, x);
+            draws[2 * pairs.len()] = group.draws(row, column + 2 * pairs.len() * GROUP);
+            keep(2 * pairs.len(), group.choose(x));
         }
         let outputs =
             codes.chunks_exact_mut(group_codes).zip(scales.chunks_exact_mut(group_scales));
@@ -384,6 +408,7 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool, co
                 specified(job, Piece { x, codes, scales, row, column, k: GROUP })?;
                 continue;
             }
+            scales.copy_from_slice(&chosen[i].codes[..group_scales]);
             group.encode(&load_group(group.simd, x), &chosen[i], &draws[i], codes);
         }
         Ok(())

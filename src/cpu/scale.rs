@@ -136,10 +136,7 @@ impl<'a, S: Simd, const FORM: usize> Chooser<'a, S, FORM> {
             NV => {
                 let (code, _, factors) = self.float(amax, 1.0)?;
                 let codes = simd.bytes_of_8(code).to_le_bytes();
-                // Rounding keeps the order: no other product is larger.
-                let below = simd.splat_i(8.0f32.to_bits() as i32 - 1);
-                let large = simd.gt_i(simd.bits(simd.mul(simd.float(amax), factors)), below);
-                let below_8 = !simd.any(large, large);
+                let below_8 = self.below_8(amax, factors);
                 Some(GroupScales { codes, factors: simd.lanes_of_8(factors), below_8 })
             }
             _ => {
@@ -151,6 +148,29 @@ impl<'a, S: Simd, const FORM: usize> Chooser<'a, S, FORM> {
                 Some(GroupScales { codes: codes.to_le_bytes(), ..GroupScales::NONE })
             }
         }
+    }
+
+    /// Of two groups at once, where their blocks fill a vector.
+    #[inline(always)]
+    pub(super) fn choose_two(&self, first: S::I, second: S::I) -> Option<[GroupScales; 2]> {
+        let simd = self.simd;
+        let amax = simd.beside(first, second);
+        let (code, _, factors) = self.float(amax, 1.0)?;
+        let (codes, below_8) = (simd.bytes_of_16(code), self.below_8(amax, factors));
+        let [first, second] = simd.lanes_of_16(factors);
+        Some([
+            GroupScales { codes: codes[0].to_le_bytes(), factors: first, below_8 },
+            GroupScales { codes: codes[1].to_le_bytes(), factors: second, below_8 },
+        ])
+    }
+
+    /// Whether no block has a product of 8 or more: rounding keeps the order, so that of its amax is the largest.
+    #[inline(always)]
+    fn below_8(&self, amax: S::I, factors: S::F) -> bool {
+        let simd = self.simd;
+        let below = simd.splat_i(8.0f32.to_bits() as i32 - 1);
+        let large = simd.gt_i(simd.bits(simd.mul(simd.float(amax), factors)), below);
+        !simd.any(large, large)
     }
 
     /// The factors of eight vectors.

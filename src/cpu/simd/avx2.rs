@@ -350,6 +350,18 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn beside(self, a: I, b: I) -> I {
+        [a[0], b[0]]
+    }
+    #[inline(always)]
+    fn lanes_of_16(self, x: F) -> [[f32; 8]; 2] {
+        [self.lanes_of_8([x[0]; 2]), self.lanes_of_8([x[1]; 2])]
+    }
+    #[inline(always)]
+    fn bytes_of_16(self, x: I) -> [u64; 2] {
+        [self.bytes_of_8([x[0]; 2]), self.bytes_of_8([x[1]; 2])]
+    }
+    #[inline(always)]
     fn bytes_of_4(self, x: I) -> u32 {
         self.bytes_of_8(x) as u32
     }
@@ -447,16 +459,30 @@ impl Simd for Avx2 {
         self.halves(self.shr::<16>(low), self.shr::<16>(high))
     }
     #[inline(always)]
-    fn maxima_of_halves(self, x: [I; 4]) -> I {
+    fn maxima_of_8_halves(self, x: [I; 4]) -> I {
         // SAFETY: `self` says that the instructions exist.
         unsafe {
             let [a, b, c, d] = x;
-            let first = max_quads(max_pairs(a[0], a[1]), max_pairs(b[0], b[1]));
-            let second = max_quads(max_pairs(c[0], c[1]), max_pairs(d[0], d[1]));
-            let lanes = _mm256_max_epi32(
+            let first = max_quads_i16(max_pairs_i16(a[0], a[1]), max_pairs_i16(b[0], b[1]));
+            let second = max_quads_i16(max_pairs_i16(c[0], c[1]), max_pairs_i16(d[0], d[1]));
+            let lanes = _mm256_max_epi16(
                 _mm256_permute2x128_si256::<0x20>(first, second),
                 _mm256_permute2x128_si256::<0x31>(first, second),
             );
+            [lanes, lanes]
+        }
+    }
+    #[inline(always)]
+    fn maxima_of_4_halves(self, x: [I; 4]) -> I {
+        // SAFETY: `self` says that the instructions exist.
+        unsafe {
+            let mut halves = [x[0][0]; 4];
+            for i in 0..4 {
+                halves[i] = _mm256_max_epi16(x[i][0], x[i][1]);
+            }
+            let x = halves;
+            let lanes = max_quads_i16(max_pairs_i16(x[0], x[1]), max_pairs_i16(x[2], x[3]));
+            let lanes = _mm256_max_epi16(lanes, _mm256_permute2x128_si256::<0x01>(lanes, lanes));
             [lanes, lanes]
         }
     }
@@ -574,4 +600,24 @@ unsafe fn max_pairs(a: __m256i, b: __m256i) -> __m256i {
 unsafe fn max_quads(a: __m256i, b: __m256i) -> __m256i {
     // SAFETY: the caller's.
     unsafe { _mm256_max_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b)) }
+}
+
+/// As [`max_pairs`], of the halves of elements.
+///
+/// # Safety
+/// The processor has the level.
+#[inline(always)]
+unsafe fn max_pairs_i16(a: __m256i, b: __m256i) -> __m256i {
+    // SAFETY: the caller's.
+    unsafe { _mm256_max_epi16(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b)) }
+}
+
+/// As [`max_quads`], of the halves of elements.
+///
+/// # Safety
+/// The processor has the level.
+#[inline(always)]
+unsafe fn max_quads_i16(a: __m256i, b: __m256i) -> __m256i {
+    // SAFETY: the caller's.
+    unsafe { _mm256_max_epi16(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b)) }
 }

@@ -347,15 +347,25 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn maxima_of_halves(self, x: [I; 4]) -> I {
+    fn maxima_of_8_halves(self, x: [I; 4]) -> I {
         // SAFETY: `self` says that the instructions exist.
         unsafe {
-            let lanes = max_quads(max_pairs(x[0], x[1]), max_pairs(x[2], x[3]));
-            let lanes = _mm512_max_epi32(lanes, _mm512_shuffle_i32x4::<0xb1>(lanes, lanes));
+            let lanes = max_quads_i16(max_pairs_i16(x[0], x[1]), max_pairs_i16(x[2], x[3]));
+            let lanes = _mm512_max_epi16(lanes, _mm512_shuffle_i32x4::<0xb1>(lanes, lanes));
             // The even blocks are in lanes 0 to 7 twice, the odd ones in the others.
             let (even, odd) = (lanes, _mm512_shuffle_i32x4::<0x4e>(lanes, lanes));
             let (low, high) = (_mm512_unpacklo_epi32(even, odd), _mm512_unpackhi_epi32(even, odd));
             _mm512_shuffle_i32x4::<0x00>(low, high)
+        }
+    }
+
+    #[inline(always)]
+    fn maxima_of_4_halves(self, x: [I; 4]) -> I {
+        // SAFETY: `self` says that the instructions exist.
+        unsafe {
+            let lanes = max_quads_i16(max_pairs_i16(x[0], x[1]), max_pairs_i16(x[2], x[3]));
+            let lanes = _mm512_max_epi16(lanes, _mm512_shuffle_i32x4::<0x4e>(lanes, lanes));
+            _mm512_max_epi16(lanes, _mm512_shuffle_i32x4::<0xb1>(lanes, lanes))
         }
     }
 
@@ -398,6 +408,31 @@ impl Simd for Avx512 {
             let bytes = _mm512_cvtepi32_epi8(x);
             // Blocks 0 to 3 lie in lanes 0 to 3, the others in lanes 8 to 11.
             _mm_cvtsi128_si64(_mm_shuffle_epi32::<0x08>(bytes)) as u64
+        }
+    }
+
+    /// Each has its blocks 0 to 3 in lanes 0 to 3 and 4 to 7, and blocks 4 to 7 in the others.
+    #[inline(always)]
+    fn beside(self, a: I, b: I) -> I {
+        // SAFETY: `self` says that the instruction exists.
+        unsafe { _mm512_mask_mov_epi32(a, 0xf0f0, b) }
+    }
+    #[inline(always)]
+    fn lanes_of_16(self, x: F) -> [[f32; 8]; 2] {
+        let mut lanes = [[0.0; 8]; 2];
+        // SAFETY: `self` says that the instructions exist; the store fills `lanes`.
+        unsafe {
+            let x = _mm512_shuffle_f32x4::<0b11_01_10_00>(x, x);
+            _mm512_storeu_ps(lanes.as_mut_ptr().cast(), x);
+        }
+        lanes
+    }
+    #[inline(always)]
+    fn bytes_of_16(self, x: I) -> [u64; 2] {
+        // SAFETY: `self` says that the instructions exist.
+        unsafe {
+            let bytes = _mm_shuffle_epi32::<0b11_01_10_00>(_mm512_cvtepi32_epi8(x));
+            [_mm_cvtsi128_si64(bytes) as u64, _mm_extract_epi64::<1>(bytes) as u64]
         }
     }
 
@@ -505,4 +540,24 @@ unsafe fn max_pairs(a: I, b: I) -> I {
 unsafe fn max_quads(a: I, b: I) -> I {
     // SAFETY: the caller's.
     unsafe { _mm512_max_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b)) }
+}
+
+/// As [`max_pairs`], of the halves of elements.
+///
+/// # Safety
+/// The processor has the level.
+#[inline(always)]
+unsafe fn max_pairs_i16(a: I, b: I) -> I {
+    // SAFETY: the caller's.
+    unsafe { _mm512_max_epi16(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b)) }
+}
+
+/// As [`max_quads`], of the halves of elements.
+///
+/// # Safety
+/// The processor has the level.
+#[inline(always)]
+unsafe fn max_quads_i16(a: I, b: I) -> I {
+    // SAFETY: the caller's.
+    unsafe { _mm512_max_epi16(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b)) }
 }

@@ -206,6 +206,10 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn lanes_of_4(self, x: Self::F) -> [f32; 8];
     /// The lane of each of eight blocks as a byte, the first lowest.
     fn bytes_of_8(self, x: Self::I) -> u64;
+    /// The lanes of twice eight blocks in one vector, for the two below.
+    fn beside(self, a: Self::I, b: Self::I) -> Self::I;
+    fn lanes_of_16(self, x: Self::F) -> [[f32; 8]; 2];
+    fn bytes_of_16(self, x: Self::I) -> [u64; 2];
     /// Of four.
     fn bytes_of_4(self, x: Self::I) -> u32;
     /// The largest signed lane.
@@ -236,9 +240,11 @@ pub(super) trait Simd: Copy + Send + Sync {
     // 16-bit lanes, 32 of them.
     /// The larger half of each lane as the upper half of an i32; both are not negative.
     fn larger_half(self, x: Self::I) -> Self::I;
-    /// As [`maxima_of_8`](Self::maxima_of_8) of four vectors of i32, whose lower and upper eight lanes are
-    /// a block each.
-    fn maxima_of_halves(self, x: [Self::I; 4]) -> Self::I;
+    /// As [`maxima_of_8`](Self::maxima_of_8) of four vectors whose lower and upper 16 lanes are a block each:
+    /// the largest is one of the halves of the block's lane.
+    fn maxima_of_8_halves(self, x: [Self::I; 4]) -> Self::I;
+    /// As [`maxima_of_4`](Self::maxima_of_4), likewise.
+    fn maxima_of_4_halves(self, x: [Self::I; 4]) -> Self::I;
     fn load_halves<H: Half>(self, x: &[H; 2 * LANES]) -> Self::I;
     /// Of signed ones.
     fn max_i16(self, a: Self::I, b: Self::I) -> Self::I;

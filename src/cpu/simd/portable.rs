@@ -321,6 +321,18 @@ impl Simd for Portable {
         u64::from_le_bytes(from_fn(|i| x[i] as u8))
     }
     #[inline(always)]
+    fn beside(self, a: I, b: I) -> I {
+        from_fn(|i| if i < 8 { a[i] } else { b[i - 8] })
+    }
+    #[inline(always)]
+    fn lanes_of_16(self, x: F) -> [[f32; 8]; 2] {
+        from_fn(|i| from_fn(|j| x[8 * i + j]))
+    }
+    #[inline(always)]
+    fn bytes_of_16(self, x: I) -> [u64; 2] {
+        from_fn(|i| u64::from_le_bytes(from_fn(|j| x[8 * i + j] as u8)))
+    }
+    #[inline(always)]
     fn bytes_of_4(self, x: I) -> u32 {
         u32::from_le_bytes(from_fn(|i| x[i] as u8))
     }
@@ -392,11 +404,12 @@ impl Simd for Portable {
         each(x, |x| (x << 16).max(x & 0x7fff_0000))
     }
     #[inline(always)]
-    fn maxima_of_halves(self, x: [I; 4]) -> I {
-        from_fn(|i| {
-            let half = &x[i % 8 / 2][i % 2 * 8..][..8];
-            half.iter().copied().fold(i32::MIN, i32::max)
-        })
+    fn maxima_of_8_halves(self, x: [I; 4]) -> I {
+        from_fn(|i| largest_halves(&x[i % 8 / 2][i % 2 * 8..][..8]))
+    }
+    #[inline(always)]
+    fn maxima_of_4_halves(self, x: [I; 4]) -> I {
+        from_fn(|i| largest_halves(&x[i % 4]))
     }
     #[inline(always)]
     fn load_halves<H: Half>(self, x: &[H; 2 * LANES]) -> I {
@@ -431,6 +444,13 @@ impl Simd for Portable {
     fn transpose(self, x: [F; LANES]) -> [F; LANES] {
         from_fn(|i| from_fn(|j| x[j][i]))
     }
+}
+
+/// The largest lower half and the largest upper half.
+#[inline(always)]
+fn largest_halves(x: &[i32]) -> i32 {
+    let largest = |shift: u32| x.iter().fold(0, |largest: u16, x| largest.max((x >> shift) as u16));
+    i32::from(largest(0)) | i32::from(largest(16)) << 16
 }
 
 /// The kernel for the target's default.
