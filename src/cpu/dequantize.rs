@@ -6,7 +6,7 @@
 
 use super::Cpu;
 use super::output::{Output, STREAMED_BYTES, Source, put, write};
-use super::pieces::{Cut, PIECE, Sizes, is_whole};
+use super::pieces::{Cut, Sizes, is_whole, piece};
 use super::simd::{GROUP, Kernel, LANES, Simd, dispatch};
 use super::threads::for_each;
 use crate::format::{Element, Format, Scale, Specials, exp2};
@@ -152,7 +152,9 @@ pub(super) fn dequantize<T: Output, S: AsRef<[u8]> + Sync>(
     let streams = size_of_val(values) >= STREAMED_BYTES;
     let k = if is_whole(format, k) { elements } else { k };
     let unit = if plan.kernel() != SPECIFIED { GROUP } else { 8 * format.block() };
-    let Ok(Cut { several, part, .. }) = Cut::new(format, k, PIECE, unit) else { return };
+    let Ok(Cut { several, part, .. }) = Cut::new(format, k, piece(cpu, elements), unit) else {
+        return;
+    };
     let several = values
         .chunks_mut(several.elements)
         .zip(tensor.codes().as_bytes().chunks(several.codes))

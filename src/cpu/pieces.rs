@@ -1,11 +1,20 @@
 //! How rows are cut into pieces of work.
 
+use super::Cpu;
+use super::threads::threads;
 use crate::error::Result;
 use crate::format::Format;
 use crate::layout::{Packing, Raw};
 
-/// Elements that a thread takes at a time.
+/// Elements that a thread takes at a time where columns are gathered.
 pub(super) const PIECE: usize = 1 << 17;
+
+/// Elements that a thread takes at a time. Each thread has several, so that one that is late is helped; where
+/// there is much they are long, since writes past the cache are waited for at the end of each: 2^19 are 4 %
+/// faster than 2^17. Always whole blocks of any rotation.
+pub(super) fn piece(cpu: Cpu, elements: usize) -> usize {
+    (elements / (8 * threads(cpu, elements))).clamp(1 << 15, 1 << 19).next_multiple_of(1 << 12)
+}
 
 /// How far ahead of the group at hand memory is asked for. Measured from 1 to 16 KiB: at 4 the kernels reach
 /// 0.83 of the floor, from 6 to 8 they reach 0.9 and more, at 12 they fall again.

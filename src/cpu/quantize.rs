@@ -2,7 +2,7 @@
 
 use super::draws::GroupDraws;
 use super::encode::{E2M1, Encoder, FLOAT, INT4, INTEGER, Input, load_group, maxima};
-use super::pieces::{Cut, PIECE, PREFETCH_BYTES, Sizes, is_whole};
+use super::pieces::{Cut, PREFETCH_BYTES, Sizes, is_whole, piece};
 use super::plan::{Form, Kind, Plan, Steps};
 use super::rotate::{self, Rotation};
 use super::scale::{ANY, Chooser, GroupScales, MX, NV};
@@ -43,8 +43,8 @@ pub(super) fn quantize<T: Real + Input>(
     let work = |piece| worker.piece(piece);
     match job.blocks {
         Blocks::Row => {
-            let (k, unit) = (worker.row(x.len()), worker.unit());
-            for_each(cpu, x.len(), row_pieces(job, k, PIECE, unit, x, codes, scales)?, work)
+            let (k, piece, unit) = (worker.row(x.len()), piece(cpu, x.len()), worker.unit());
+            for_each(cpu, x.len(), row_pieces(job, k, piece, unit, x, codes, scales)?, work)
         }
         Blocks::Tile => for_each(cpu, x.len(), bands(job, x, codes, scales)?, work),
     }

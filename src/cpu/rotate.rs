@@ -2,7 +2,7 @@
 
 use super::encode::{Input, load_group};
 use super::output::{Output, STREAMED_BYTES, Source, put, write};
-use super::pieces::PIECE;
+use super::pieces;
 use super::quantize::prefetch;
 use super::simd::{GROUP, Kernel, LANES, Simd, dispatch};
 use super::threads::for_each;
@@ -22,7 +22,7 @@ pub(super) fn rotate<U: Input + Output>(cpu: Cpu, job: &RotateJob, x: Slice<'_>,
         return;
     }
     let (elements, streams) = (values.len(), size_of_val(values) >= STREAMED_BYTES);
-    let piece = piece(job);
+    let piece = piece(cpu, job, elements);
     let pieces = values
         .chunks_mut(piece)
         .enumerate()
@@ -36,7 +36,7 @@ pub(super) fn rotate_in_place<U: Input + Output>(cpu: Cpu, job: &RotateJob, valu
         return;
     }
     let elements = values.len();
-    let pieces = values.chunks_mut(piece(job)).map(|values| (None, values));
+    let pieces = values.chunks_mut(piece(cpu, job, elements)).map(|values| (None, values));
     each(cpu, job, elements, false, pieces);
 }
 
@@ -65,9 +65,9 @@ pub(super) fn rotate_row(level: Level, steps: &Steps, x: Slice<'_>, values: &mut
 }
 
 /// Elements that a thread takes at a time: rows are whole blocks, and so follow each other like one.
-fn piece(job: &RotateJob) -> usize {
+fn piece(cpu: Cpu, job: &RotateJob, elements: usize) -> usize {
     match job.axis {
-        Axis::K => PIECE,
+        Axis::K => pieces::piece(cpu, elements),
         Axis::Rows => job.hadamard.size() * job.extents.k,
     }
 }

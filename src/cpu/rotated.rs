@@ -3,7 +3,7 @@
 
 use super::amax::amax_of;
 use super::encode::Input;
-use super::pieces::PIECE;
+use super::pieces::piece;
 use super::quantize::{Piece, Worker, bands, row_pieces};
 use super::rotate::{Steps, rotate_row};
 use super::threads::for_each;
@@ -23,7 +23,7 @@ pub(super) fn amax<T: Real>(cpu: Cpu, hadamard: Hadamard, nonfinite: NonFinite, 
     let (level, steps) = (cpu.chosen_level(), Steps::new(hadamard, false));
     let largest = AtomicU32::new(0);
     // The work cannot fail, and a maximum does not depend on the order.
-    let _ = for_each(cpu, x.len(), x.chunks(PIECE), |x| {
+    let _ = for_each(cpu, x.len(), x.chunks(piece(cpu, x.len())), |x| {
         let mut buffer = Buffer::new(level, &steps);
         for x in x.chunks(BUFFERED) {
             let amax = amax_of(level, nonfinite, buffer.rotated(x));
@@ -51,8 +51,8 @@ pub(super) fn quantize<T: Real + Input>(
     let work = |piece| rotator.piece(&mut rotator.buffer(), piece);
     match job.blocks {
         Blocks::Row => {
-            let (k, unit) = (rotator.row(x.len()), rotator.unit());
-            for_each(cpu, x.len(), row_pieces(job, k, PIECE, unit, x, codes, scales)?, work)
+            let (k, piece, unit) = (rotator.row(x.len()), piece(cpu, x.len()), rotator.unit());
+            for_each(cpu, x.len(), row_pieces(job, k, piece, unit, x, codes, scales)?, work)
         }
         Blocks::Tile => for_each(cpu, x.len(), bands(job, x, codes, scales)?, work),
     }
