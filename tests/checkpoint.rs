@@ -1,11 +1,12 @@
 //! The reader and the writer, as a library user has them.
 
+use blockscale::QuantizedTensor;
 use blockscale::checkpoint::{
-    Dtype, Entry, Error, Existing, Float, Plan, Reader, Record, StoredRounding, Values, Writer,
+    Dtype, Entry, Error, Existing, Float, Plan, Reader, Record, StoredRotation, StoredRounding,
+    Values, Writer,
 };
 use blockscale::format::Format;
-use blockscale::numerics::Profile;
-use blockscale::{Blocks, QuantizedTensor};
+use blockscale::numerics::{DrawBits, Profile};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use safetensors::SafeTensors;
@@ -14,14 +15,7 @@ use std::path::{Path, PathBuf};
 use tempfile::{TempDir, tempdir};
 
 fn record(format: Format, shape: &[usize], axis: usize) -> Record {
-    Record {
-        profile: Profile::default_for(format),
-        rounding: StoredRounding::Nearest,
-        blocks: Blocks::Row,
-        axis,
-        dtype: Float::F32,
-        shape: shape.to_vec(),
-    }
+    Record { axis, ..Record::new(Profile::default_for(format), Float::F32, shape) }
 }
 
 fn sample(n: usize) -> Vec<f32> {
@@ -146,12 +140,26 @@ fn plans_that_no_file_can_hold_are_refused() {
     both.tensor("w", Dtype::U8, &[1]);
     let mut orphan = Plan::new();
     orphan.quantized("w", &record(Format::MXFP4, &[1, 32], 1)).unwrap();
-    orphan.metadata("blockscale.version", "2");
+    orphan.metadata("blockscale.version", "3");
+    // One record needs version 2, whichever comes first; what else stood there is not heeded.
+    let plain = record(Format::MXFP4, &[1, 32], 1);
+    let rotated =
+        Record { rotation: Some(StoredRotation::new(32, None).unwrap()), ..plain.clone() };
+    for records in [[&plain, &rotated], [&rotated, &plain]] {
+        let mut plan = Plan::new();
+        plan.metadata("blockscale.version", "9");
+        plan.quantized("a", records[0]).unwrap();
+        plan.quantized("b", records[1]).unwrap();
+        Writer::create(&path, plan.clone(), Existing::Keep).unwrap();
+        plan.metadata("blockscale.version", "1");
+        let error = Writer::create(&path, plan, Existing::Keep).unwrap_err().to_string();
+        assert!(error.contains("is 1; a record with draw_bits or rotation needs 2"), "{error}");
+    }
     let mut strange = Plan::new();
     strange.metadata("blockscale.version", "1");
     strange.metadata("blockscale.tensor.w", "{}");
     for (plan, says) in
-        [(both, "both quantized and plain"), (orphan, "is 2"), (strange, "missing field")]
+        [(both, "both quantized and plain"), (orphan, "is 3"), (strange, "missing field")]
     {
         let error = Writer::create(&path, plan, Existing::Keep).unwrap_err().to_string();
         assert!(error.contains("'w'") && error.contains(says), "{error}");
@@ -279,7 +287,9 @@ proptest! {
         let folder = tempdir().unwrap();
         let path = folder.path().join("q");
         let mut record = record(Format::NAMED[format].1, &shape, axis % shape.len());
-        record.rounding = seed.map_or(StoredRounding::Nearest, |seed| StoredRounding::Stochastic { seed });
+        let bits = if seed.is_some_and(|seed| seed % 2 == 1) { DrawBits::Sixteen } else { DrawBits::Eight };
+        let drawn = |seed| StoredRounding::Stochastic { seed, bits };
+        record.rounding = seed.map_or(StoredRounding::Nearest, drawn);
         let x = sample(shape.iter().product());
         let tensor = record.quantize("w").run(&x, &record.stored_shape().unwrap()).unwrap();
         let mut plan = Plan::new();

@@ -141,6 +141,18 @@ impl Values {
         }
     }
 
+    /// Each of `x` rounded to that type, NaN as `dequantize` writes it.
+    pub(super) fn rounded(float: Float, x: Vec<f32>) -> Self {
+        fn all<T: Real>(x: &[f32]) -> Vec<T> {
+            x.iter().map(|x| T::from_f32(*x)).collect()
+        }
+        match float {
+            Float::F32 => Self::F32(x),
+            Float::Bf16 => Self::Bf16(all(&x)),
+            Float::F16 => Self::F16(all(&x)),
+        }
+    }
+
     /// Their type.
     pub const fn float(&self) -> Float {
         match self {

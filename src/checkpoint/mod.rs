@@ -13,7 +13,7 @@
 //! NAME.tensor_amax   F32 [1]           where the profile stores the tensor's amax,
 //! NAME.decode_scale  F32 [1]           or a multiplier on decode,
 //! NAME.encode_scale  F32 [1]           or a divisor on decode
-//! __metadata__       "blockscale.version": "1"
+//! __metadata__       "blockscale.version": "1", or "2" where a record needs it
 //!                    "blockscale.tensor.NAME": the Record, in JSON
 //! ```
 //!
@@ -26,6 +26,7 @@ mod header;
 mod map;
 mod raw;
 mod reader;
+mod rotation;
 mod temporary;
 mod writer;
 
@@ -33,6 +34,7 @@ pub use error::{Error, Result};
 pub use float::{Float, Values};
 pub use raw::{Part, Record, StoredRounding};
 pub use reader::{Entry, Reader, Stored};
+pub use rotation::StoredRotation;
 /// The type of a stored tensor, as a safetensors header names it.
 pub use safetensors::Dtype;
 pub use writer::{Existing, Plan, Writer};

@@ -3,9 +3,10 @@
 use super::axis;
 use super::float::Float;
 use super::header::{Flaw, Header};
+use super::rotation::StoredRotation;
 use crate::format::Format;
 use crate::layout::{Packing, Raw};
-use crate::numerics::{Profile, Rounding, Stochastic};
+use crate::numerics::{DrawBits, Profile, Rounding, Stochastic};
 use crate::{Blocks, Quantize};
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
@@ -13,8 +14,14 @@ use std::collections::HashMap;
 
 /// The metadata key that says which version of the layout a file is in.
 pub(super) const VERSION_KEY: &str = "blockscale.version";
-/// The version that this crate reads and writes.
-pub(super) const VERSION: &str = "1";
+/// The versions that this crate reads and writes: 2 has records with `draw_bits` or `rotation`, which readers of 1
+/// would not heed.
+const VERSIONS: [&str; 2] = ["1", "2"];
+/// The version of that name.
+pub(super) fn known_version(text: &str) -> Option<&'static str> {
+    VERSIONS.into_iter().find(|version| *version == text)
+}
+
 /// The metadata key of a quantized tensor is this and its name.
 pub(super) const TENSOR_KEY: &str = "blockscale.tensor.";
 
@@ -23,10 +30,12 @@ pub(super) const TENSOR_KEY: &str = "blockscale.tensor.";
 pub enum StoredRounding {
     /// To nearest.
     Nearest,
-    /// By 8-bit draws that the seed and the tensor's name key.
+    /// By draws that the seed and the tensor's name key.
     Stochastic {
         /// The seed.
         seed: u64,
+        /// The width of a draw.
+        bits: DrawBits,
     },
 }
 
@@ -35,14 +44,16 @@ impl StoredRounding {
     ///
     /// ```
     /// use blockscale::checkpoint::StoredRounding;
-    /// use blockscale::numerics::{Rounding, Stochastic};
-    /// let rounding = StoredRounding::Stochastic { seed: 7 }.of("w");
+    /// use blockscale::numerics::{DrawBits, Rounding, Stochastic};
+    /// let rounding = StoredRounding::Stochastic { seed: 7, bits: DrawBits::Eight }.of("w");
     /// assert_eq!(rounding, Rounding::Stochastic(Stochastic::new(7, "w")));
     /// ```
     pub fn of(self, name: &str) -> Rounding {
         match self {
             Self::Nearest => Rounding::Nearest,
-            Self::Stochastic { seed } => Rounding::Stochastic(Stochastic::new(seed, name)),
+            Self::Stochastic { seed, bits } => {
+                Rounding::Stochastic(Stochastic::new(seed, name).with_bits(bits))
+            }
         }
     }
 }
@@ -54,22 +65,16 @@ impl StoredRounding {
 ///                            "seed":7,"blocks":"row","axis":1,"dtype":"bf16","shape":[384,1536]}
 /// ```
 ///
-/// `seed` stands there with stochastic rounding only; `blocks` is `row` or `tile`; `axis` counts
-/// from 0 in `shape`, which is the original one.
+/// `seed` stands there with stochastic rounding only, and `"draw_bits":16` where draws have 16 bits, not 8;
+/// `"rotation":64` where the tensor was rotated, and `"signs":7` where signs were drawn; `blocks` is `row` or
+/// `tile`; `axis` counts from 0 in `shape`, which is the original one.
 ///
 /// ```
-/// use blockscale::Blocks;
-/// use blockscale::checkpoint::{Dtype, Float, Record, StoredRounding};
+/// use blockscale::checkpoint::{Dtype, Float, Record};
 /// use blockscale::format::Format;
 /// use blockscale::numerics::Profile;
-/// let record = Record {
-///     profile: Profile::default_for(Format::NVFP4),
-///     rounding: StoredRounding::Nearest,
-///     blocks: Blocks::Row,
-///     axis: 0,
-///     dtype: Float::F32,
-///     shape: vec![20, 3],
-/// };
+/// let mut record = Record::new(Profile::default_for(Format::NVFP4), Float::F32, &[20, 3]);
+/// record.axis = 0;
 /// assert_eq!(record.stored_shape()?, [3, 20]);
 /// let parts = record.parts("w")?;
 /// assert_eq!((parts[0].name.as_str(), &parts[0].shape[..]), ("w.codes", &[3, 10][..]));
@@ -83,6 +88,8 @@ pub struct Record {
     pub profile: Profile,
     /// How it was rounded.
     pub rounding: StoredRounding,
+    /// How it was rotated before, if it was.
+    pub rotation: Option<StoredRotation>,
     /// Which elements share a scale.
     pub blocks: Blocks,
     /// The block axis in the original shape.
@@ -115,13 +122,20 @@ pub(super) fn records(header: &Header) -> Result<Vec<(String, Record, Vec<Part>)
         let Some(name) = key.strip_prefix(TENSOR_KEY) else { continue };
         let flawed = |reason| Flaw { tensor: Some(name.to_owned()), reason };
         let version = metadata.get(VERSION_KEY).map_or("none", String::as_str);
-        if version != VERSION {
+        if known_version(version).is_none() {
+            let known = VERSIONS.join(" and ");
             return Err(flawed(format!(
-                "{VERSION_KEY} is {version}; this program reads version {VERSION}"
+                "{VERSION_KEY} is {version}; this program reads the versions {known}"
             )));
         }
         let record = Record::from_json(json)
             .map_err(|reason| flawed(format!("its metadata is wrong: {reason}")))?;
+        if record.version() > version {
+            return Err(flawed(format!(
+                "{VERSION_KEY} is {version}; a record with draw_bits or rotation needs {}",
+                record.version()
+            )));
+        }
         if infos.contains_key(name) {
             return Err(flawed("stands there both quantized and plain".to_owned()));
         }
@@ -152,6 +166,12 @@ struct Text {
     rounding: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    draw_bits: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rotation: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signs: Option<u64>,
     blocks: String,
     axis: usize,
     dtype: String,
@@ -159,6 +179,30 @@ struct Text {
 }
 
 impl Record {
+    /// Of a tensor of `shape`: to nearest, not rotated, in rows along the last axis.
+    pub fn new(profile: Profile, dtype: Float, shape: &[usize]) -> Self {
+        Self {
+            profile,
+            rounding: StoredRounding::Nearest,
+            rotation: None,
+            blocks: Blocks::Row,
+            axis: shape.len().saturating_sub(1),
+            dtype,
+            shape: shape.to_vec(),
+        }
+    }
+
+    /// The first version of the layout that has such a record.
+    pub(super) fn version(&self) -> &'static str {
+        let [first, second] = VERSIONS;
+        match (self.rounding, self.rotation) {
+            (StoredRounding::Stochastic { bits: DrawBits::Sixteen, .. }, _) | (_, Some(_)) => {
+                second
+            }
+            _ => first,
+        }
+    }
+
     /// The shape of the quantized tensor: the original one with the block axis moved behind all
     /// others.
     ///
@@ -191,14 +235,16 @@ impl Record {
 
     /// The quantization that makes the tensor `name` of this record.
     pub fn quantize(&self, name: &str) -> Quantize {
-        Quantize::new(self.profile).rounding(self.rounding.of(name)).blocks(self.blocks)
+        let quantize = Quantize::new(self.profile).rounding(self.rounding.of(name));
+        let quantize = quantize.blocks(self.blocks);
+        self.rotation.map_or(quantize, |rotation| quantize.rotated(rotation.hadamard()))
     }
 
     /// The record as the metadata holds it.
     pub(super) fn to_json(&self) -> String {
-        let (rounding, seed) = match self.rounding {
-            StoredRounding::Nearest => ("nearest", None),
-            StoredRounding::Stochastic { seed } => ("stochastic", Some(seed)),
+        let (rounding, seed, bits) = match self.rounding {
+            StoredRounding::Nearest => ("nearest", None, None),
+            StoredRounding::Stochastic { seed, bits } => ("stochastic", Some(seed), Some(bits)),
         };
         let blocks = match self.blocks {
             Blocks::Row => "row",
@@ -209,6 +255,10 @@ impl Record {
             profile: self.profile.to_string(),
             rounding: rounding.to_owned(),
             seed,
+            // Eight bits go without saying.
+            draw_bits: bits.filter(|bits| *bits != DrawBits::Eight).map(DrawBits::bits),
+            rotation: self.rotation.map(StoredRotation::size),
+            signs: self.rotation.and_then(StoredRotation::signs),
             blocks: blocks.to_owned(),
             axis: self.axis,
             dtype: self.dtype.to_string(),
@@ -223,13 +273,19 @@ impl Record {
         let text: Text = serde_json::from_str(json).map_err(|error| error.to_string())?;
         let library = |error: crate::Error| error.to_string();
         let format: Format = text.format.parse().map_err(library)?;
+        let bits = match text.draw_bits {
+            None | Some(8) => DrawBits::Eight,
+            Some(16) => DrawBits::Sixteen,
+            Some(bits) => return Err(format!("draw_bits {bits}; expected 8 or 16")),
+        };
         let rounding = match (text.rounding.as_str(), text.seed) {
-            ("nearest", None) => StoredRounding::Nearest,
-            ("stochastic", Some(seed)) => StoredRounding::Stochastic { seed },
+            ("nearest", None) if text.draw_bits.is_none() => StoredRounding::Nearest,
+            ("stochastic", Some(seed)) => StoredRounding::Stochastic { seed, bits },
             (rounding, seed) => {
                 return Err(format!(
-                    "rounding '{rounding}' with seed {seed:?}; expected nearest, or stochastic \
-                     with a seed"
+                    "rounding '{rounding}' with seed {seed:?} and draw_bits {:?}; expected nearest \
+                     without both, or stochastic with a seed",
+                    text.draw_bits
                 ));
             }
         };
@@ -238,12 +294,18 @@ impl Record {
             "tile" => Blocks::Tile,
             blocks => return Err(format!("blocks '{blocks}'; expected row or tile")),
         };
+        let rotation = match (text.rotation, text.signs) {
+            (Some(size), signs) => Some(StoredRotation::new(size, signs).map_err(library)?),
+            (None, None) => None,
+            (None, Some(seed)) => return Err(format!("signs {seed} without a rotation")),
+        };
         if text.axis >= text.shape.len() {
             return Err(format!("axis {} of shape {:?}", text.axis, text.shape));
         }
         Ok(Self {
             profile: Profile::parse(format, &text.profile).map_err(library)?,
             rounding,
+            rotation,
             blocks,
             axis: text.axis,
             dtype: text.dtype.parse().map_err(library)?,
@@ -268,14 +330,21 @@ mod tests {
             ),
         ];
         for (format, profile) in profiles {
-            for rounding in [StoredRounding::Nearest, StoredRounding::Stochastic { seed: u64::MAX }]
-            {
-                for (blocks, dtype) in [(Blocks::Row, Float::Bf16), (Blocks::Tile, Float::F16)] {
-                    let profile = Profile::parse(format, profile).unwrap();
-                    let shape = vec![2, 3, 5];
-                    let record = Record { profile, rounding, blocks, axis: 1, dtype, shape };
-                    assert_eq!(Record::from_json(&record.to_json()), Ok(record));
-                }
+            let drawn = |bits| StoredRounding::Stochastic { seed: u64::MAX, bits };
+            let rotated = |signs| Some(StoredRotation::new(32, signs).unwrap());
+            let cases = [
+                ("1", StoredRounding::Nearest, None, Blocks::Row, Float::Bf16),
+                ("1", drawn(DrawBits::Eight), None, Blocks::Tile, Float::F16),
+                ("2", drawn(DrawBits::Sixteen), None, Blocks::Row, Float::F32),
+                ("2", StoredRounding::Nearest, rotated(None), Blocks::Row, Float::F32),
+                ("2", drawn(DrawBits::Sixteen), rotated(Some(0)), Blocks::Tile, Float::F32),
+            ];
+            for (version, rounding, rotation, blocks, dtype) in cases {
+                let profile = Profile::parse(format, profile).unwrap();
+                let shape = vec![2, 3, 5];
+                let record = Record { profile, rounding, rotation, blocks, axis: 1, dtype, shape };
+                assert_eq!(record.version(), version);
+                assert_eq!(Record::from_json(&record.to_json()), Ok(record));
             }
         }
     }
@@ -289,6 +358,10 @@ mod tests {
             ("mxfp4", "mxfp5", "unknown format"),
             ("rceil", "rfloor", "no profile"),
             ("nearest", "stochastic", "with a seed"),
+            ("\"axis\"", "\"draw_bits\":16,\"axis\"", "and draw_bits Some(16)"),
+            ("\"axis\"", "\"draw_bits\":9,\"axis\"", "expected 8 or 16"),
+            ("\"axis\"", "\"rotation\":48,\"axis\"", "48"),
+            ("\"axis\"", "\"signs\":1,\"axis\"", "without a rotation"),
             ("\"axis\"", "\"seed\":1,\"axis\"", "nearest' with seed"),
             ("row", "column", "expected row or tile"),
             (":1,", ":2,", "axis 2"),
@@ -307,14 +380,7 @@ mod tests {
     fn six_and_eight_bits_are_a_byte_each() {
         for (format, bytes) in [(Format::MXFP4, 17), (Format::MXINT6, 33), (Format::MXFP8_E5M2, 33)]
         {
-            let record = Record {
-                profile: Profile::default_for(format),
-                rounding: StoredRounding::Nearest,
-                blocks: Blocks::Row,
-                axis: 2,
-                dtype: Float::F32,
-                shape: vec![2, 3, 33],
-            };
+            let record = Record::new(Profile::default_for(format), Float::F32, &[2, 3, 33]);
             let shapes: Vec<_> =
                 record.parts("w").unwrap().into_iter().map(|part| part.shape).collect();
             assert_eq!(shapes, [vec![2, 3, bytes], vec![2, 3, 2]], "{format}");

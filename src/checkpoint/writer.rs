@@ -2,7 +2,7 @@
 
 use super::error::{Error, Result};
 use super::header::{self, Flaw, Header};
-use super::raw::{self, Record, TENSOR_KEY, VERSION, VERSION_KEY};
+use super::raw::{self, Record, TENSOR_KEY, VERSION_KEY};
 use super::temporary::Temporary;
 use crate::QuantizedTensor;
 use safetensors::Dtype;
@@ -45,7 +45,10 @@ impl Plan {
     /// Those of [`Record::parts`]; the plan is then what it was.
     pub fn quantized(&mut self, name: &str, record: &Record) -> crate::Result<()> {
         let parts = record.parts(name)?;
-        self.metadata(VERSION_KEY, VERSION);
+        // The newest that one of the records needs.
+        let present = self.metadata.get(VERSION_KEY).map_or("", String::as_str);
+        let version = raw::known_version(present).unwrap_or_default().max(record.version());
+        self.metadata(VERSION_KEY, version);
         self.metadata(format!("{TENSOR_KEY}{name}"), record.to_json());
         for part in parts {
             self.tensor(part.name, part.dtype, &part.shape);
@@ -101,20 +104,12 @@ pub enum Existing {
 /// do). Elsewhere a killed process leaves `.blockscale-*.tmp`.
 ///
 /// ```
-/// use blockscale::checkpoint::{Existing, Float, Plan, Reader, Record, StoredRounding, Writer};
-/// use blockscale::Blocks;
+/// use blockscale::checkpoint::{Existing, Float, Plan, Reader, Record, Writer};
 /// use blockscale::format::Format;
 /// use blockscale::numerics::Profile;
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("q.safetensors");
-/// let record = Record {
-///     profile: Profile::default_for(Format::NVFP4),
-///     rounding: StoredRounding::Nearest,
-///     blocks: Blocks::Row,
-///     axis: 1,
-///     dtype: Float::F32,
-///     shape: vec![2, 16],
-/// };
+/// let record = Record::new(Profile::default_for(Format::NVFP4), Float::F32, &[2, 16]);
 /// let x: Vec<f32> = (0..32).map(|i| i as f32).collect();
 /// let q = record.quantize("w").run(&x, &record.stored_shape()?)?;
 ///

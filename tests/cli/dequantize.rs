@@ -62,7 +62,7 @@ fn quantized_files_that_contradict_themselves_are_refused() {
     convert("quantize", &input, &good, &["--format", "nvfp4"]).ok();
     let bytes = std::fs::read(&good).unwrap();
     let cases = [
-        ("blockscale.version\":\"1", "blockscale.version\":\"2", "reads version 1"),
+        ("blockscale.version\":\"1", "blockscale.version\":\"3", "reads the versions 1 and 2"),
         ("blockscale.version\":\"1", "blockscale.Version\":\"1", "version is none"),
         (r#"nvfp4\""#, r#"nvfp5\""#, "unknown format 'nvfp5'"),
         ("transformer-engine", "transformer-Engine", "no profile"),

@@ -2,8 +2,8 @@
 
 use crate::support::*;
 use blockscale::format::Format;
-use blockscale::numerics::{Profile, Rounding, Stochastic};
-use blockscale::{Blocks, Quantize, QuantizedTensor};
+use blockscale::numerics::{DrawBits, Hadamard, Profile, Rounding, Stochastic};
+use blockscale::{Blocks, Quantize, QuantizedTensor, Rotate};
 use half::{bf16, f16};
 use safetensors::Dtype;
 use std::fs;
@@ -270,20 +270,15 @@ fn any_axis_is_stored_last_and_comes_back() {
 }
 
 #[test]
-fn tiles_are_for_blocks_of_sixteen() {
+fn tiles_share_a_scale_and_come_back() {
     let folder = Folder::new();
     let x = weights(2 * 20 * 40, 11);
     let input = folder.file("in", &[("w", f32s(&[2, 20, 40], &x))]);
     let (output, restored) = (folder.path("q"), folder.path("d"));
     for name in NAMED {
         let format: Format = name.parse().unwrap();
-        let done =
-            convert("quantize", &input, &output, &["--format", name, "--block-2d", "--force"]);
-        if format.block() != 16 {
-            done.refuses(&["--block-2d", name, "nvfp4"]);
-            continue;
-        }
-        done.ok();
+        let more = ["--format", name, "--block-2d", "--force"];
+        convert("quantize", &input, &output, &more).ok();
         let how = Quantize::new(Profile::default_for(format)).blocks(Blocks::Tile);
         let expected = how.run(&x, &[2, 20, 40]).unwrap();
         holds(&read(&output), "w", &expected);
@@ -294,6 +289,103 @@ fn tiles_are_for_blocks_of_sixteen() {
     let row = folder.file("row", &[("v", f32s(&[64], &weights(64, 12)))]);
     let more = ["--format", "nvfp4", "--block-2d", "--force", "--include", "v"];
     convert("quantize", &row, &output, &more).refuses(&["'v'", "two axes"]);
+}
+
+#[test]
+fn rotated_tensors_say_so_and_are_rotated_back() {
+    let folder = Folder::new();
+    let (x, y) = (weights(6 * 96, 21), weights(4 * 40, 22));
+    let tensors = [("w", f32s(&[6, 96], &x)), ("odd", f32s(&[4, 40], &y))];
+    let input = folder.file("in", &tensors);
+    let (output, restored) = (folder.path("q"), folder.path("d"));
+    let hadamard = Hadamard::new(32).unwrap();
+    for (signs, hadamard, record) in [
+        (&[][..], hadamard, r#""rotation":32,"blocks""#),
+        (&["--signs", "7"], hadamard.with_drawn_signs(7, ""), r#""rotation":32,"signs":7,"#),
+    ] {
+        let more =
+            [&["--format", "mxfp8-e4m3", "--rotate", "32", "--force", "--json"], signs].concat();
+        let json = convert("quantize", &input, &output, &more).json();
+        let how = Quantize::new(Profile::default_for(Format::MXFP8_E4M3)).rotated(hadamard);
+        let expected = how.run(&x, &[6, 96]).unwrap();
+        holds(&read(&output), "w", &expected);
+        assert_eq!(metadata(&output)["blockscale.version"], "2");
+        assert!(metadata(&output)["blockscale.tensor.w"].contains(record));
+        assert_eq!(json["rotation"], 32);
+        // 40 is no multiple of 32.
+        let reason = entry(&json, "odd")["reason"].as_str().unwrap().to_owned();
+        assert!(reason.contains("40") && reason.contains("32"), "{reason}");
+        convert("quantize", &input, &output, &[&more[..], &["--include", "odd"]].concat())
+            .refuses(&["'odd'", "32"]);
+
+        convert("quantize", &input, &output, &more).ok();
+        convert("dequantize", &output, &restored, &["--force"]).ok();
+        let mut back = expected.dequantize::<f32>();
+        Rotate::new(hadamard).inverse().in_place(&mut back, &[6, 96]).unwrap();
+        assert_eq!(values(&read(&restored)["w"]), back);
+        let largest = x.iter().zip(&back).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+        assert!(largest < 0.3, "{largest}");
+        let against = ["--json".as_ref(), "--against".as_ref(), input.as_ref()];
+        let json = inspect(&output, &against).json();
+        assert_eq!(entry(&json, "w")["quantized"]["rotation"], 32);
+        let qsnr = json["totals"]["errors"]["qsnr_db"].as_f64().unwrap();
+        assert!(qsnr > 25.0, "{qsnr}");
+    }
+    let wrong = ["--format", "mxfp4", "--rotate", "48", "--force"];
+    convert("quantize", &input, &output, &wrong).refuses(&["48", "16"]);
+    let alone = ["--format", "mxfp4", "--signs", "1", "--force"];
+    assert_eq!(convert("quantize", &input, &output, &alone).code, Some(2));
+}
+
+#[test]
+fn draws_of_sixteen_bits_are_recorded() {
+    let folder = Folder::new();
+    let x = weights(4 * 64, 23);
+    let input = folder.file("in", &[("w", f32s(&[4, 64], &x))]);
+    let output = folder.path("q");
+    let more = ["--format", "mxfp4", "--rounding", "stochastic", "--seed", "5", "--force"];
+    for (text, bits, version) in [("8", DrawBits::Eight, "1"), ("16", DrawBits::Sixteen, "2")] {
+        let more = [&more[..], &["--stochastic-bits", text]].concat();
+        convert("quantize", &input, &output, &more).ok();
+        let draws = Stochastic::new(5, "w").with_bits(bits);
+        let how = Quantize::new(Profile::default_for(Format::MXFP4));
+        let how = how.rounding(Rounding::Stochastic(draws));
+        holds(&read(&output), "w", &how.run(&x, &[4, 64]).unwrap());
+        assert_eq!(metadata(&output)["blockscale.version"], version);
+        let record = &metadata(&output)["blockscale.tensor.w"];
+        assert_eq!(record.contains(r#""draw_bits":16"#), version == "2", "{record}");
+    }
+    let nearest = ["--format", "mxfp4", "--stochastic-bits", "16", "--force"];
+    convert("quantize", &input, &output, &nearest).refuses(&["--stochastic-bits", "stochastic"]);
+    let wrong = ["--format", "mxfp4", "--stochastic-bits", "12", "--force"];
+    assert_eq!(convert("quantize", &input, &output, &wrong).code, Some(2));
+}
+
+#[test]
+fn a_search_is_a_profile_or_one_of_its_knobs() {
+    let folder = Folder::new();
+    let input = folder.file("in", &[("w", f32s(&[4, 64], &weights(4 * 64, 24)))]);
+    let output = folder.path("q");
+    let cases = [
+        ("nvfp4", None, "four-over-six-mse", Ok("four-over-six-mse")),
+        ("nvfp4", None, "four-over-six-mae", Ok("four-over-six-mae")),
+        ("nvfp4", None, "none", Ok("transformer-engine")),
+        ("nvfp4", Some("four-over-six-mse"), "none", Ok("four-over-six-mse+search=none")),
+        ("nvfp4", Some("torchao"), "widest", Err("four-over-six-mse")),
+    ];
+    for (format, profile, search, expected) in cases {
+        let mut more = vec!["--format", format, "--scale-search", search, "--force"];
+        more.extend(profile.iter().flat_map(|profile| ["--profile", profile]));
+        let run = convert("quantize", &input, &output, &more);
+        match expected {
+            Ok(profile) => {
+                run.ok();
+                let record = &metadata(&output)["blockscale.tensor.w"];
+                assert!(record.contains(&format!(r#""profile":"{profile}""#)), "{record}");
+            }
+            Err(says) => run.refuses(&[search, says]),
+        }
+    }
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The arguments of every command, and their help.
 
 use crate::backend::BackendName;
-use blockscale::checkpoint::{Existing, Float, StoredRounding};
+use blockscale::checkpoint::{Existing, Float, StoredRotation, StoredRounding};
 use blockscale::format::Format;
+use blockscale::numerics::DrawBits;
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -108,7 +109,25 @@ pub struct QuantizeArgs {
     /// Seed of stochastic rounding; the file's metadata has it only where rounding is stochastic.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// One scale for each 16 x 16 square (formats with blocks of 16 only).
+    /// Bits of a stochastic draw: 8 are low by up to 1/256 of a step on average, 16 by 1/65536.
+    /// Default: 8.
+    #[arg(long, value_name = "BITS", value_parser = PossibleValuesParser::new(["8", "16"]))]
+    pub stochastic_bits: Option<String>,
+    /// Rotate each N consecutive elements by a Hadamard matrix first: 16, 32, 64, 128 or 256. Tensors
+    /// whose block axis is no multiple of N are copied. dequantize rotates back; the figures of the
+    /// report are about the rotated values.
+    #[arg(long, value_name = "N")]
+    pub rotate: Option<usize>,
+    /// Draw the signs of the rotation from this seed, the same for all tensors: those that meet the
+    /// same activations need the same. Default: no signs.
+    #[arg(long, value_name = "SEED", requires = "rotate")]
+    pub signs: Option<u64>,
+    /// Choose each block's scale by the error that it leaves, in the profile's other steps. Where
+    /// no --profile is named and the format has one of that name, this stands for it.
+    /// `none` switches off the search of a profile.
+    #[arg(long, value_name = "SEARCH")]
+    pub scale_search: Option<String>,
+    /// One scale for each square of 16 x 16 elements (32 x 32 in MX formats).
     #[arg(long)]
     pub block_2d: bool,
     /// The axis along which blocks lie; negative counts from the end. It becomes the last one in
@@ -200,10 +219,17 @@ impl OutputArgs {
 
 impl QuantizeArgs {
     pub fn stored_rounding(&self) -> StoredRounding {
+        let bits = match self.stochastic_bits.as_deref() {
+            Some("16") => DrawBits::Sixteen,
+            _ => DrawBits::Eight,
+        };
         match self.rounding {
             RoundingName::Nearest => StoredRounding::Nearest,
-            RoundingName::Stochastic => StoredRounding::Stochastic { seed: self.seed },
+            RoundingName::Stochastic => StoredRounding::Stochastic { seed: self.seed, bits },
         }
+    }
+    pub fn stored_rotation(&self) -> blockscale::Result<Option<StoredRotation>> {
+        self.rotate.map(|size| StoredRotation::new(size, self.signs)).transpose()
     }
 }
 

@@ -6,7 +6,7 @@ use crate::files::check_distinct;
 use crate::progress::Progress;
 use crate::report::{self, Table};
 use blockscale::Backend;
-use blockscale::checkpoint::{Entry, Float, Plan, Reader, Record, Values, Writer};
+use blockscale::checkpoint::{Entry, Float, Plan, Reader, Record, Writer};
 use serde::Serialize;
 use std::fmt;
 
@@ -94,7 +94,7 @@ fn restore(
     float: Option<Float>,
 ) -> Result<u64, Failure> {
     let float = float.unwrap_or(record.dtype);
-    let values = Values::dequantized(float, &reader.quantized(name)?, Backend::default());
+    let values = record.restored(float, &reader.quantized(name)?, Backend::default())?;
     let bytes = values.axis_from_last(&record.shape, record.axis)?.to_bytes();
     writer.write(name, &bytes)?;
     Ok(bytes.len() as u64)

@@ -3,8 +3,7 @@
 use crate::args::FormatsArgs;
 use crate::failure::Failure;
 use crate::report::{self, Table};
-use blockscale::Blocks;
-use blockscale::checkpoint::{Dtype, Float, Record, StoredRounding};
+use blockscale::checkpoint::{Dtype, Float, Record};
 use blockscale::format::{Element, Format, Scale, Specials};
 use blockscale::numerics::Profile;
 use serde::Serialize;
@@ -94,14 +93,7 @@ impl FormatReport {
 
 /// Bits of the codes and scales of a block that fills a row, as they are in a file.
 fn raw_bits_per_element(format: Format) -> blockscale::Result<f64> {
-    let record = Record {
-        profile: Profile::default_for(format),
-        rounding: StoredRounding::Nearest,
-        blocks: Blocks::Row,
-        axis: 0,
-        dtype: Float::F32,
-        shape: vec![format.block()],
-    };
+    let record = Record::new(Profile::default_for(format), Float::F32, &[format.block()]);
     let parts = record.parts("")?;
     let stored = parts.iter().filter(|part| part.dtype == Dtype::U8);
     let bytes: usize = stored.flat_map(|part| &part.shape).sum();

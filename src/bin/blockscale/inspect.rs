@@ -5,7 +5,9 @@ use crate::failure::Failure;
 use crate::report::{self, ErrorReport, Table};
 use blockscale::QuantizedTensor;
 use blockscale::analysis::{Errors, Metrics};
-use blockscale::checkpoint::{Error, Float, Reader, Record, Stored, StoredRounding, Values};
+use blockscale::checkpoint::{
+    Error, Float, Reader, Record, Stored, StoredRotation, StoredRounding, Values,
+};
 use serde::Serialize;
 use std::collections::HashSet;
 use std::fmt;
@@ -99,8 +101,14 @@ fn quantized(
             },
             seed: match record.rounding {
                 StoredRounding::Nearest => None,
-                StoredRounding::Stochastic { seed } => Some(seed),
+                StoredRounding::Stochastic { seed, .. } => Some(seed),
             },
+            draw_bits: match record.rounding {
+                StoredRounding::Nearest => None,
+                StoredRounding::Stochastic { bits, .. } => Some(bits.bits()),
+            },
+            rotation: record.rotation.map(StoredRotation::size),
+            signs: record.rotation.and_then(StoredRotation::signs),
             blocks: match record.blocks {
                 blockscale::Blocks::Row => "row",
                 blockscale::Blocks::Tile => "tile",
@@ -138,7 +146,7 @@ fn measure(
     let metrics = original
         .values(name)?
         .axis_to_last(&record.shape, record.axis)
-        .and_then(|values| values.metrics(tensor));
+        .and_then(|values| record.metrics(&values, tensor));
     Ok(metrics.map_err(|error| refused(error.to_string()))?)
 }
 
@@ -206,6 +214,9 @@ struct QuantizedReport {
     profile: String,
     rounding: &'static str,
     seed: Option<u64>,
+    draw_bits: Option<u32>,
+    rotation: Option<usize>,
+    signs: Option<u64>,
     blocks: &'static str,
     axis: usize,
     tensor_scale: Option<TensorScaleReport>,
@@ -286,7 +297,10 @@ impl fmt::Display for Report {
                 tensor.dtype.clone(),
                 report::shape(&tensor.shape),
                 cell(|quantized| quantized.format.clone()),
-                cell(|quantized| quantized.profile.clone()),
+                cell(|quantized| match quantized.rotation {
+                    Some(size) => format!("{}, rotated by {size}", quantized.profile),
+                    None => quantized.profile.clone(),
+                }),
                 tensor.bytes.to_string(),
                 cell(|quantized| report::percent(quantized.scales.zero_share)),
                 cell(|quantized| report::percent(quantized.scales.nan_share)),

@@ -8,7 +8,7 @@ use crate::progress::Progress;
 use crate::report::{self, ErrorReport, Table};
 use crate::selection::{Choice, How, Selection};
 use blockscale::analysis::Metrics;
-use blockscale::checkpoint::{Error, Plan, Reader, Record, Writer};
+use blockscale::checkpoint::{Error, Plan, Reader, Record, StoredRounding, Writer};
 use blockscale::format::Format;
 use blockscale::numerics::Profile;
 use blockscale::{Blocks, Quantize};
@@ -23,7 +23,8 @@ pub fn run(args: &QuantizeArgs) -> Result<(), Failure> {
     let worker = Worker::new(args.backend)?;
     let mut reader = Reader::open(input)?;
     check_distinct(input, output)?;
-    let how = How { profile, rounding: args.stored_rounding(), blocks, axis: args.axis };
+    let (rounding, rotation) = (args.stored_rounding(), args.stored_rotation()?);
+    let how = How { profile, rounding, rotation, blocks, axis: args.axis };
     let choices = Selection::new(&args.include, &args.exclude, how)?.of(&reader)?;
     let mut jobs: Vec<Job> = Vec::new();
     for (stored, choice) in reader.tensors().zip(choices) {
@@ -90,7 +91,16 @@ pub fn run(args: &QuantizeArgs) -> Result<(), Failure> {
             RoundingName::Nearest => "nearest",
             RoundingName::Stochastic => "stochastic",
         },
-        seed: (args.rounding == RoundingName::Stochastic).then_some(args.seed),
+        seed: match rounding {
+            StoredRounding::Nearest => None,
+            StoredRounding::Stochastic { seed, .. } => Some(seed),
+        },
+        draw_bits: match rounding {
+            StoredRounding::Nearest => None,
+            StoredRounding::Stochastic { bits, .. } => Some(bits.bits()),
+        },
+        rotation: args.rotate,
+        signs: args.signs,
         blocks: if args.block_2d { "tile" } else { "row" },
         axis: args.axis,
         totals: Totals {
@@ -112,16 +122,19 @@ pub fn run(args: &QuantizeArgs) -> Result<(), Failure> {
 /// The profile that the arguments name, checked against the other arguments.
 fn profile(args: &QuantizeArgs) -> Result<Profile, Failure> {
     let format: Format = args.format.parse()?;
-    let profile = match &args.profile {
-        Some(text) => Profile::parse(format, text)?,
-        None => Profile::default_for(format),
+    let profile = match (&args.profile, &args.scale_search) {
+        (Some(text), None) => Profile::parse(format, text)?,
+        (None, None) => Profile::default_for(format),
+        (None, Some(search)) => match Profile::named(format, search) {
+            Ok(named) => named,
+            Err(_) => searching(Profile::default_for(format), search)?,
+        },
+        (Some(text), Some(search)) => searching(Profile::parse(format, text)?, search)?,
     };
-    if args.block_2d && format.block() != 16 {
-        return Err(Failure::User(format!(
-            "--block-2d needs a format with blocks of 16, {format} has {}; use nvfp4, nvint4, \
-             fp4-ue5m3 or fp4-ue5m3-tensor",
-            format.block()
-        )));
+    if args.stochastic_bits.is_some() && args.rounding == RoundingName::Nearest {
+        let message =
+            "--stochastic-bits needs --rounding stochastic: rounding to nearest draws nothing";
+        return Err(Failure::User(message.to_owned()));
     }
     if args.unbiased {
         if args.rounding == RoundingName::Nearest {
@@ -131,6 +144,11 @@ fn profile(args: &QuantizeArgs) -> Result<Profile, Failure> {
         profile.require_unbiased()?;
     }
     Ok(profile)
+}
+
+/// The profile with another search.
+fn searching(profile: Profile, search: &str) -> Result<Profile, Failure> {
+    Ok(Profile::parse(profile.format(), &format!("{profile}+search={search}"))?)
 }
 
 /// One tensor of the input.
@@ -211,7 +229,7 @@ fn quantize_one(
         Err(Refusal::Backend(failure)) => return Err(failure),
     };
     writer.write_quantized(name, &quantized)?;
-    let metrics = values.metrics(&quantized).map_err(refused)?;
+    let metrics = record.metrics(&values, &quantized).map_err(refused)?;
     Ok((quantized.stored_bytes(), metrics))
 }
 
@@ -228,6 +246,9 @@ struct Report {
     profile: String,
     rounding: &'static str,
     seed: Option<u64>,
+    draw_bits: Option<u32>,
+    rotation: Option<usize>,
+    signs: Option<u64>,
     blocks: &'static str,
     axis: i64,
     tensors: Vec<TensorReport>,
@@ -290,11 +311,19 @@ impl fmt::Display for Report {
             ]);
         }
         let totals = &self.totals;
-        let seed = self.seed.map(|seed| format!(" (seed {seed})")).unwrap_or_default();
+        let seed = match (self.seed, self.draw_bits) {
+            (Some(seed), Some(bits)) => format!(" (seed {seed}, {bits} bits)"),
+            _ => String::new(),
+        };
+        let rotation = match (self.rotation, self.signs) {
+            (None, _) => String::new(),
+            (Some(size), None) => format!(", rotated by {size}"),
+            (Some(size), Some(seed)) => format!(", rotated by {size} (signs {seed})"),
+        };
         writeln!(f, "{table}")?;
         writeln!(
             f,
-            "{} {}, rounding {}{seed}: {} tensors, {} quantized, {} copied",
+            "{} {}, rounding {}{seed}{rotation}: {} tensors, {} quantized, {} copied",
             self.format,
             self.profile,
             self.rounding,

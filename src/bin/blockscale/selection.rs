@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, note};
 use blockscale::Blocks;
-use blockscale::checkpoint::{Float, Reader, Record, Stored, StoredRounding};
+use blockscale::checkpoint::{Float, Reader, Record, Stored, StoredRotation, StoredRounding};
 use blockscale::numerics::Profile;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use std::collections::HashSet;
@@ -19,6 +19,7 @@ pub struct Selection {
 pub struct How {
     pub profile: Profile,
     pub rounding: StoredRounding,
+    pub rotation: Option<StoredRotation>,
     pub blocks: Blocks,
     /// Negative counts from the end.
     pub axis: i64,
@@ -76,7 +77,7 @@ impl Selection {
 
     /// The record of a tensor that can be quantized; else why it cannot.
     fn possible(&self, tensor: &Stored, part: bool) -> Result<Record, String> {
-        let How { profile, rounding, blocks, axis } = self.how;
+        let How { profile, rounding, rotation, blocks, axis } = self.how;
         if part {
             return Err("part of a quantized tensor".to_owned());
         }
@@ -93,7 +94,7 @@ impl Selection {
         let known = usize::try_from(counted).ok().filter(|axis| *axis < rank);
         let axis = known.ok_or_else(|| format!("{rank} axes: there is no axis {axis}"))?;
         let shape = tensor.shape.to_vec();
-        let record = Record { profile, rounding, blocks, axis, dtype: float, shape };
+        let record = Record { profile, rounding, rotation, blocks, axis, dtype: float, shape };
         let checked = record
             .stored_shape()
             .and_then(|shape| record.quantize(tensor.name).check_shape(&shape));
