@@ -148,9 +148,9 @@ impl<'a, S: Simd> Rotation<'a, S> {
             }
             let rotated = self.groups(loaded);
             for g in 0..G {
-                let mut bits = [simd.splat_i(0); 8];
+                let (rounded, mut bits) = (self.rounded(&rotated[g]), [simd.splat_i(0); 8]);
                 for i in 0..8 {
-                    bits[i] = simd.bits(self.rounded(rotated[g][i]));
+                    bits[i] = simd.bits(rounded[i]);
                 }
                 write(simd, &bits, &mut values[g], false);
             }
@@ -229,29 +229,26 @@ impl<'a, S: Simd> Rotation<'a, S> {
         simd.float(simd.xor3(simd.bits(x), signs, simd.splat_i(0)))
     }
 
-    /// Rounded to bf16 if so asked; NaN stays NaN.
+    /// Rounded to bf16 if so asked, once for all of a group; NaN stays NaN.
     #[inline(always)]
-    fn rounded(&self, x: S::F) -> S::F {
-        let simd = self.simd;
-        match self.steps.to_bf16 {
-            true => {
-                simd.float(simd.select(simd.nan(x), simd.bits(x), simd.shl::<16>(simd.to_bf16(x))))
+    fn rounded(&self, x: &[S::F; 8]) -> [S::F; 8] {
+        let (simd, mut x) = (self.simd, *x);
+        if self.steps.to_bf16 {
+            for i in 0..8 {
+                let rounded = simd.shl::<16>(simd.to_bf16(x[i]));
+                x[i] = simd.float(simd.select(simd.nan(x[i]), simd.bits(x[i]), rounded));
             }
-            false => x,
         }
+        x
     }
 
     /// The lines of a group's values, NaN as it is written.
     #[inline(always)]
     fn lines<U: Output>(&self, x: &[S::F; 8]) -> [S::I; 8] {
         let simd = self.simd;
-        let mut bits = [simd.splat_i(0); 8];
+        let (x, mut bits) = (self.rounded(x), [simd.splat_i(0); 8]);
         for i in 0..8 {
-            bits[i] = simd.select(
-                simd.nan(x[i]),
-                simd.splat_i(U::NAN),
-                U::narrow(simd, self.rounded(x[i])),
-            );
+            bits[i] = simd.select(simd.nan(x[i]), simd.splat_i(U::NAN), U::narrow(simd, x[i]));
         }
         U::lines(simd, &bits)
     }
