@@ -9,7 +9,7 @@
 use blockscale::analysis::ChosenRounding;
 use blockscale::format::{Element, Format, Scale};
 use blockscale::numerics::{
-    DrawBits, Hadamard, Matrix, Profile, Rounding, Stochastic, TensorScale,
+    DrawBits, DrawRule, Hadamard, Matrix, Profile, Rounding, Stochastic, TensorScale,
 };
 use blockscale::{
     Backend, Blocks, Cpu, Level, Quantize, QuantizeBoth, QuantizedTensor, Real, Rotate, amax_with,
@@ -413,7 +413,13 @@ fn roundings(format: Format, room: [u64; 2], random: &mut Random) -> [Rounding; 
             random.pick(&[0, 0, 5 * block, last / 3, last]) / block * block
         };
         let (row, column) = (offset(1 << 32, room[0]), offset(columns, room[1]));
-        let draws = Stochastic::new(random.bits(), "tensor").with_bits(bits);
+        // Centred draws of 16 bits are the reference's on both sides.
+        let rules: &[DrawRule] = match bits {
+            DrawBits::Eight => &[DrawRule::Truncated, DrawRule::Midpoint],
+            DrawBits::Sixteen => &[DrawRule::Truncated],
+        };
+        let rule = random.pick(rules);
+        let draws = Stochastic::new(random.bits(), "tensor").with_bits(bits).with_rule(rule);
         let (stream, step) = (random.bits() as u32 >> random.below(32), random.bits() as u32);
         Rounding::Stochastic(draws.with_stream(stream).with_step(step).with_offset(row, column))
     };

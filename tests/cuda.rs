@@ -11,7 +11,9 @@ use blockscale::format::{Element, Format, Scale};
 use blockscale::layout::{
     Bytes, Dense, Linear, Raw, ScaleLayout, SplitHalves, Tiled8x4, Tiled128x4,
 };
-use blockscale::numerics::{DrawBits, Profile, Rounding, Stochastic, TensorScale, philox4x32_10};
+use blockscale::numerics::{
+    DrawBits, DrawRule, Profile, Rounding, Stochastic, TensorScale, philox4x32_10,
+};
 use blockscale::{Backend, Blocks, Quantize, QuantizedTensor, Real};
 use half::{bf16, f16};
 
@@ -235,6 +237,31 @@ fn whole_blocks_give_the_references_bytes() {
 }
 
 /// Every byte as a code under every byte as a scale, what no quantizer writes included.
+/// Draws that stand for the middle of their interval, in shapes of whole blocks and others.
+#[test]
+fn centred_draws_give_the_references_bytes() {
+    let Some(device) = device() else { return };
+    let midpoint = Stochastic::new(11, "tensor").with_rule(DrawRule::Midpoint).with_step(3);
+    let rows = [
+        ("mxfp4", "rceil"),
+        ("mxfp8-e5m2", "ocp"),
+        ("mxint8", "ceil"),
+        ("mxfp4", "ggml"),
+        ("nvfp4", "transformer-engine"),
+        ("nvfp4", "four-over-six-mse"),
+    ];
+    for (format, name) in rows {
+        let profile = Profile::named(format.parse().unwrap(), name).unwrap();
+        for bits in [DrawBits::Eight, DrawBits::Sixteen] {
+            for (seed, shape) in [&[5usize, 1056][..], &[17, 33]].into_iter().enumerate() {
+                let rounding = Rounding::Stochastic(midpoint.with_bits(bits));
+                let quantize = Quantize::new(profile).rounding(rounding);
+                compare::<f32>(&device, &quantize, shape, seed as u32);
+            }
+        }
+    }
+}
+
 #[test]
 fn any_bytes_decode_as_the_reference_decodes_them() {
     let Some(device) = device() else { return };

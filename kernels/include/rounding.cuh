@@ -6,7 +6,7 @@
 
 namespace blockscale {
 
-// How one value is rounded: to nearest (draw_bits == 0) or by a draw of that many bits.
+// How one value is rounded: to nearest (draw_bits == 0) or by a draw of that many bits, at most 17.
 struct Round {
     Ties ties;
     uint32_t draw_bits;
@@ -34,7 +34,8 @@ __device__ __noinline__ uint32_t round_sum(Round round, uint32_t base, uint32_t 
     return base + uint32_t(floor) + uint32_t(up);
 }
 
-// Which draws a launch takes: draw_bits == 0 rounds to nearest.
+// Which draws a launch takes: draw_bits == 0 rounds to nearest. One bit more than the 8 or 16 of a draw
+// centres it: it is drawn with a 1 behind (the midpoint rule of src/numerics/rounding.rs).
 struct Draws {
     uint32_t draw_bits;
     uint32_t key[2];
@@ -48,12 +49,14 @@ struct Draws {
 __device__ inline Round round_at(Draws const& draws, Ties ties, uint64_t row, uint64_t k) {
     if (draws.draw_bits == 0) return Round{ties, 0, 0};
     k += draws.column_offset;
-    uint32_t per_call = 128 / draws.draw_bits, field = uint32_t(k % per_call);
+    uint32_t centred = draws.draw_bits % 2, drawn_bits = draws.draw_bits - centred;
+    uint32_t per_call = 128 / drawn_bits, field = uint32_t(k % per_call);
     Words words = philox4x32_10(uint32_t(k / per_call), uint32_t(row + draws.row_offset), draws.stream,
                                 draws.step, draws.key[0], draws.key[1]);
-    uint32_t bit = field * draws.draw_bits;
+    uint32_t bit = field * drawn_bits;
     uint32_t word = bit < 64 ? (bit < 32 ? words.x : words.y) : (bit < 96 ? words.z : words.w);
-    return Round{ties, draws.draw_bits, (word >> (bit % 32)) & ((1u << draws.draw_bits) - 1)};
+    uint32_t draw = (word >> (bit % 32)) & ((1u << drawn_bits) - 1);
+    return Round{ties, draws.draw_bits, draw << centred | centred};
 }
 
 }  // namespace blockscale

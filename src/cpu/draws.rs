@@ -2,12 +2,22 @@
 //! bits eight more.
 
 use super::simd::{LANES, Simd};
-use crate::numerics::{DrawBits, PHILOX_MULTIPLIERS, PHILOX_WEYL, Stochastic};
+use crate::numerics::{DrawBits, DrawRule, PHILOX_MULTIPLIERS, PHILOX_WEYL, Stochastic};
+
+/// What the words of a call are as draws of 16 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fields {
+    /// Bytes, the upper halves of the draws.
+    Bytes,
+    /// Bytes with half of what lies between two of them behind: the midpoint rule.
+    CentredBytes,
+    Halves,
+}
 
 /// A tensor's draws, worked out once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Draws {
-    pub bits: DrawBits,
+    pub fields: Fields,
     /// The keys of the ten rounds.
     keys: [[u32; 2]; 10],
     stream: u32,
@@ -17,21 +27,28 @@ pub(super) struct Draws {
 }
 
 impl Draws {
-    pub(super) fn new(draws: Stochastic) -> Self {
+    /// `None` where a draw takes more than 16 bits.
+    pub(super) fn new(draws: Stochastic) -> Option<Self> {
+        let fields = match (draws.bits(), draws.rule()) {
+            (DrawBits::Eight, DrawRule::Truncated) => Fields::Bytes,
+            (DrawBits::Eight, DrawRule::Midpoint) => Fields::CentredBytes,
+            (DrawBits::Sixteen, DrawRule::Truncated) => Fields::Halves,
+            (DrawBits::Sixteen, DrawRule::Midpoint) => return None,
+        };
         let mut key = draws.key();
         let keys = core::array::from_fn(|_| {
             let now = key;
             key = [key[0].wrapping_add(PHILOX_WEYL[0]), key[1].wrapping_add(PHILOX_WEYL[1])];
             now
         });
-        Self {
-            bits: draws.bits(),
+        Some(Self {
+            fields,
             keys,
             stream: draws.stream(),
             step: draws.step(),
             row_offset: draws.row_offset(),
             column_offset: draws.column_offset(),
-        }
+        })
     }
 }
 
@@ -53,12 +70,12 @@ impl<S: Simd> GroupDraws<S> {
     pub(super) fn new(simd: S, draws: &Draws, row: u64, column: u64) -> Self {
         let row = (row + draws.row_offset) as u32;
         let column = column + draws.column_offset;
-        match draws.bits {
-            DrawBits::Eight => {
+        match draws.fields {
+            Fields::Bytes | Fields::CentredBytes => {
                 let [[first, second]] = calls(simd, draws, row, (column / 16) as u32);
                 Self { words: [first, second, first, second] }
             }
-            DrawBits::Sixteen => {
+            Fields::Halves => {
                 let [[first, second], [third, fourth]] =
                     calls(simd, draws, row, (column / 8) as u32);
                 Self { words: [first, second, third, fourth] }
@@ -66,15 +83,18 @@ impl<S: Simd> GroupDraws<S> {
         }
     }
 
-    /// The draws of four vectors of the group, of which `first` is 0 or 4, as 16 bits: those of 8 are the upper
-    /// ones.
+    /// The draws of four vectors of the group, of which `first` is 0 or 4, as 16 bits.
     #[inline(always)]
-    pub(super) fn four(&self, simd: S, bits: DrawBits, first: usize) -> [S::I; 4] {
+    pub(super) fn four(&self, simd: S, fields: Fields, first: usize) -> [S::I; 4] {
         let mut draws = self.words;
         for i in 0..4 {
-            draws[i] = match bits {
-                DrawBits::Eight => simd.shl::<8>(simd.widen_bytes(self.words[first / 4], i)),
-                DrawBits::Sixteen => simd.widen_halves(self.words[(first + i) / 2], i % 2),
+            draws[i] = match fields {
+                Fields::Bytes => simd.shl::<8>(simd.widen_bytes(self.words[first / 4], i)),
+                Fields::CentredBytes => {
+                    let bytes = simd.shl::<8>(simd.widen_bytes(self.words[first / 4], i));
+                    simd.add_i(bytes, simd.splat_i(0x80))
+                }
+                Fields::Halves => simd.widen_halves(self.words[(first + i) / 2], i % 2),
             };
         }
         draws

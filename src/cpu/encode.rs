@@ -1,10 +1,10 @@
 //! Elements of a group: from x and a factor to codes.
 
-use super::draws::GroupDraws;
+use super::draws::{Fields, GroupDraws};
 use super::plan::{Kind, Map, Plan, Steps};
 use super::scale::{ANY, nearest_even};
 use super::simd::{GROUP, Half, LANES, Simd};
-use crate::numerics::{DrawBits, SignRule};
+use crate::numerics::SignRule;
 use half::{bf16, f16};
 
 /// What is quantized: f32, bf16 or f16.
@@ -114,7 +114,7 @@ pub(super) struct Encoder<'a, S: Simd, const KIND: usize, const EVEN: bool, cons
     max: S::F,
     /// Makes integers fixed point with 16 bits for a draw: steps in a value of 1, times 2^16.
     fixed: S::F,
-    draw_bits: Option<DrawBits>,
+    fields: Option<Fields>,
     away: Away<S>,
 }
 
@@ -165,7 +165,7 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
             magnitude: simd.splat_i(0x7fff_ffff),
             max: simd.splat(plan.element.max),
             fixed: simd.splat(fixed),
-            draw_bits: plan.rounding.draw_bits(),
+            fields: plan.rounding.fields(),
             away: Away::new(simd, plan.element.kind),
         }
     }
@@ -238,8 +238,8 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
     ) -> S::B {
         let simd = self.simd;
         let y = self.scaled::<WAY>(first, x, factors);
-        let draw = match self.draw_bits {
-            Some(bits) if !EVEN && WAY == COMMON => draws.four(simd, bits, first),
+        let draw = match self.fields {
+            Some(fields) if !EVEN && WAY == COMMON => draws.four(simd, fields, first),
             // Ties away from zero are a draw of a half, and those to zero, where `round` sees to them.
             _ => [simd.splat_i(0x8000); 4],
         };

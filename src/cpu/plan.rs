@@ -1,11 +1,11 @@
 //! What the kernels of quantize are told: a profile worked out in numbers.
 
-use super::draws::Draws;
+use super::draws::{Draws, Fields};
 use crate::Blocks;
 use crate::format::{Element, Round, Scale, Ties};
 use crate::numerics::{
-    BlockStatistics, DecodeRule, DrawBits, ElementMap, ExponentSteps, Headroom, Profile, Rounding,
-    ScaleCast, ScaleChoice, ScaleRange, ScaleRule, Scaling, Search, SignRule, TensorFactors,
+    BlockStatistics, DecodeRule, ElementMap, ExponentSteps, Headroom, Profile, Rounding, ScaleCast,
+    ScaleChoice, ScaleRange, ScaleRule, Scaling, Search, SignRule, TensorFactors,
 };
 use crate::reference::Job;
 
@@ -268,7 +268,7 @@ impl SearchSteps {
 impl Steps {
     fn new(profile: &Profile, rounding: Rounding) -> Option<Self> {
         Some(match (rounding, profile.ties) {
-            (Rounding::Stochastic(draws), _) => Self::Drawn(Draws::new(draws)),
+            (Rounding::Stochastic(draws), _) => Self::Drawn(Draws::new(draws)?),
             (Rounding::Nearest, Ties::Even) => Self::Even,
             (Rounding::Nearest, Ties::Away) => Self::Away,
             (Rounding::Nearest, Ties::AwayByAddition) => Self::AwayByAddition,
@@ -276,10 +276,10 @@ impl Steps {
         })
     }
 
-    /// Bits of a draw.
-    pub(super) fn draw_bits(&self) -> Option<DrawBits> {
+    /// What its draws are made of.
+    pub(super) fn fields(&self) -> Option<Fields> {
         match self {
-            Self::Drawn(draws) => Some(draws.bits),
+            Self::Drawn(draws) => Some(draws.fields),
             _ => None,
         }
     }
@@ -384,7 +384,7 @@ impl ScaleSteps {
 mod tests {
     use super::*;
     use crate::format::Format;
-    use crate::numerics::Stochastic;
+    use crate::numerics::{DrawBits, DrawRule, Stochastic};
     use crate::shape::Extents;
 
     fn plan(profile: Profile, rounding: Rounding, blocks: Blocks, amax: f32) -> Option<Plan> {
@@ -393,9 +393,23 @@ mod tests {
         Plan::new(&Job { profile, rounding, blocks, tensor, extents })
     }
 
-    fn roundings() -> [Rounding; 3] {
-        let draws = |bits| Rounding::Stochastic(Stochastic::new(1, "x").with_bits(bits));
-        [Rounding::Nearest, draws(DrawBits::Eight), draws(DrawBits::Sixteen)]
+    fn roundings() -> [Rounding; 4] {
+        let draws = Stochastic::new(1, "x");
+        [
+            Rounding::Nearest,
+            Rounding::Stochastic(draws),
+            Rounding::Stochastic(draws.with_rule(DrawRule::Midpoint)),
+            Rounding::Stochastic(draws.with_bits(DrawBits::Sixteen)),
+        ]
+    }
+
+    /// 16 bits and their middle are 17.
+    #[test]
+    fn sixteen_centred_bits_are_the_references() {
+        let draws =
+            Stochastic::new(1, "x").with_bits(DrawBits::Sixteen).with_rule(DrawRule::Midpoint);
+        let profile = Profile::default_for(Format::MXFP4);
+        assert!(plan(profile, Rounding::Stochastic(draws), Blocks::Row, 1.0).is_none());
     }
 
     /// Named profiles go to the kernels but for these exceptions, which docs/support.md lists.

@@ -2,7 +2,7 @@
 //! the same fields in the same order.
 
 use crate::format::{Element, Minifloat, Scale, Specials};
-use crate::numerics::{NonFinite, Profile, Rounding, Stochastic};
+use crate::numerics::{DrawRule, NonFinite, Profile, Rounding, Stochastic};
 use crate::{Blocks, Error, Result};
 
 /// A device pointer.
@@ -116,6 +116,7 @@ impl DeviceProfile {
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub(super) struct Draws {
+    /// One more than are drawn where draws are centred: the last bit is 1.
     draw_bits: u32,
     key: [u32; 2],
     stream: u32,
@@ -134,7 +135,7 @@ impl Draws {
             limit: u32::MAX.into(),
         })?;
         Ok(Self {
-            draw_bits: draws.bits().bits(),
+            draw_bits: draws.bits().bits() + u32::from(draws.rule() == DrawRule::Midpoint),
             key: Stochastic::key(draws),
             stream: draws.stream(),
             step: draws.step(),

@@ -5,8 +5,8 @@ use super::raw::{Dtype, Input};
 use crate::Blocks;
 use crate::format::{Element, Format, Scale, Ties};
 use crate::numerics::{
-    BlockStatistics, DecodeRule, ElementMap, ExponentSteps, Headroom, NonFinite, Profile, Rounding,
-    ScaleCast, ScaleChoice, ScaleRange, ScaleRule, Search, SignRule,
+    BlockStatistics, DecodeRule, DrawRule, ElementMap, ExponentSteps, Headroom, NonFinite, Profile,
+    Rounding, ScaleCast, ScaleChoice, ScaleRange, ScaleRule, Search, SignRule,
 };
 use crate::shape::Extents;
 
@@ -106,7 +106,9 @@ impl FastCall {
         let kernel = kernel_of(format)?;
         let scale = fast_scale(profile)?;
         // A call of Philox draws for 16 elements (two calls, with 16 bits) from a multiple of 16 on.
-        if matches!(rounding, Rounding::Stochastic(draws) if draws.column_offset() % 16 != 0) {
+        if let Rounding::Stochastic(draws) = rounding
+            && (draws.column_offset() % 16 != 0 || draws.rule() != DrawRule::Truncated)
+        {
             return None;
         }
         let drawn = match (rounding, profile.ties) {

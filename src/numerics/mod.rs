@@ -41,7 +41,7 @@ pub(crate) use philox::{MULTIPLIERS as PHILOX_MULTIPLIERS, WEYL as PHILOX_WEYL};
 pub use profile::Profile;
 pub use rotation::Rotation;
 pub use rotation_matrix::Matrix;
-pub use rounding::{Domain, DrawBits, Rounding, Stochastic};
+pub use rounding::{Domain, DrawBits, DrawRule, Rounding, Stochastic};
 pub(crate) use sum::folded_sum;
 pub(crate) use sum::ordered_sum;
 pub(crate) use tensor_scale::TensorFactors;

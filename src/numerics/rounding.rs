@@ -17,7 +17,7 @@ pub enum Rounding {
 /// Bits of one element's draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DrawBits {
-    /// 16 draws to a Philox call; low by up to 2⁻⁸ of a step on average.
+    /// 16 draws to a Philox call; low by up to 2⁻⁸ of a step on average (see [`DrawRule`]).
     Eight,
     /// 8 draws to a Philox call; low by up to 2⁻¹⁶ of a step on average.
     Sixteen,
@@ -34,6 +34,51 @@ impl DrawBits {
     /// Draws in the 128 bits of one Philox call.
     const fn per_call(self) -> u64 {
         (128 / self.bits()) as u64
+    }
+}
+
+/// Which draws round up.
+///
+/// ```text
+/// Truncated   up iff floor(fraction · 2^n) + r >= 2^n                  p = ⌊fraction · 2^n⌋ / 2^n
+/// Midpoint    up iff floor(fraction · 2^(n+1)) + 2r + 1 >= 2^(n+1)     p = ⌊fraction · 2^n + 1/2⌋ / 2^n
+/// ```
+///
+/// for a draw r of n bits, in integers on the exact fraction; p is the share of all draws that go up. The
+/// truncated rule is low by less than 2⁻ⁿ of a step, whatever the fraction, the midpoint rule off by at most
+/// 2⁻ⁿ⁻¹ to either side. A value on the grid stays where it is under both.
+///
+/// Sources: the truncated rule is TransformerEngine's on the exact fraction, and gfloat's
+/// `StochasticFastest`; the midpoint rule is gfloat's `StochasticFast`.
+///
+/// ```
+/// use blockscale::format::Element;
+/// use blockscale::numerics::{DrawBits, DrawRule};
+/// // 2.125 lies an eighth of a step above the E2M1 value 2 (code 4), 2.003 less than one of 256 draws.
+/// let ups = |x, rule: DrawRule| {
+///     let up = |draw: &u32| Element::E2M1.encode(x, rule.round(*draw, DrawBits::Eight)) == 5;
+///     (0..256).filter(up).count()
+/// };
+/// assert_eq!((ups(2.125, DrawRule::Truncated), ups(2.125, DrawRule::Midpoint)), (32, 32));
+/// assert_eq!((ups(2.003, DrawRule::Truncated), ups(2.003, DrawRule::Midpoint)), (0, 1));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum DrawRule {
+    /// The fraction is cut to the bits of a draw.
+    #[default]
+    Truncated,
+    /// The fraction is rounded to the bits of a draw: each draw stands for the middle of its interval.
+    Midpoint,
+}
+
+impl DrawRule {
+    /// How a draw of that width, below 2^bits, rounds.
+    pub const fn round(self, draw: u32, bits: DrawBits) -> Round {
+        match self {
+            Self::Truncated => Round::Stochastic { draw, bits: bits.bits() },
+            // The middle of an interval is a draw of one bit more.
+            Self::Midpoint => Round::Stochastic { draw: 2 * draw + 1, bits: bits.bits() + 1 },
+        }
     }
 }
 
@@ -63,7 +108,7 @@ pub enum Domain {
 /// key     = derive(seed, domain, name)
 /// counter = (⌊k / n⌋, row, stream, step)     n = 16 draws of 8 bits, or 8 of 16 bits
 /// draw    = the (k mod n)-th field of the four words, low field of word 0 first
-/// up iff floor(fraction · 2^bits) + draw >= 2^bits
+/// up iff floor(fraction · 2^bits) + draw >= 2^bits      or as another [`DrawRule`] has it
 /// ```
 ///
 /// `k` counts along the block axis, `row` over all leading dimensions flattened; both are
@@ -83,6 +128,7 @@ pub struct Stochastic {
     seed: u64,
     name: u64,
     bits: DrawBits,
+    rule: DrawRule,
     stream: u32,
     step: u32,
     row_offset: u64,
@@ -97,6 +143,7 @@ impl Stochastic {
             seed,
             name: fnv1a64(name.as_bytes()),
             bits: DrawBits::Eight,
+            rule: DrawRule::Truncated,
             stream: 0,
             step: 0,
             row_offset: 0,
@@ -107,6 +154,21 @@ impl Stochastic {
     /// The same with another width of draw.
     pub const fn with_bits(self, bits: DrawBits) -> Self {
         Self { bits, ..self }
+    }
+    /// The same draws under another rule.
+    ///
+    /// ```
+    /// use blockscale::format::Format;
+    /// use blockscale::numerics::{DrawRule, Profile, Rounding, Stochastic};
+    /// use blockscale::Quantize;
+    /// let draws = Stochastic::new(7, "x").with_rule(DrawRule::Midpoint);
+    /// let quantize = Quantize::new(Profile::default_for(Format::MXFP4));
+    /// let q = quantize.rounding(Rounding::Stochastic(draws)).run(&[6.0f32, 0.4995], &[2])?;
+    /// assert_eq!(q.dequantize::<f32>(), [6.0, 0.5]); // 511/512 of a step and more always go up
+    /// # Ok::<(), blockscale::Error>(())
+    /// ```
+    pub const fn with_rule(self, rule: DrawRule) -> Self {
+        Self { rule, ..self }
     }
     /// The same in another stream, for instance that of an operand.
     pub const fn with_stream(self, stream: u32) -> Self {
@@ -135,6 +197,10 @@ impl Stochastic {
     /// The width of a draw.
     pub const fn bits(self) -> DrawBits {
         self.bits
+    }
+    /// The rule by which a draw rounds up.
+    pub const fn rule(self) -> DrawRule {
+        self.rule
     }
     /// The stream of the draws.
     pub const fn stream(self) -> u32 {
@@ -195,9 +261,7 @@ impl Rounding {
     pub(crate) fn at(self, ties: Ties, row: u64, k: u64) -> Result<Round> {
         match self {
             Self::Nearest => Ok(Round::Nearest(ties)),
-            Self::Stochastic(draws) => {
-                Ok(Round::Stochastic { draw: draws.draw(row, k)?, bits: draws.bits.bits() })
-            }
+            Self::Stochastic(draws) => Ok(draws.rule.round(draws.draw(row, k)?, draws.bits)),
         }
     }
 }
