@@ -118,6 +118,15 @@ impl Backend {
         }
     }
 
+    /// Sets the bits of elements within the grid; `mask` is all 0.
+    pub(crate) fn clip_mask<T: Real>(self, job: &Job, x: &[T], mask: &mut [u8]) {
+        let _ieee = FloatEnvironment::ieee();
+        match self {
+            Self::Cpu(cpu) => cpu::clip_mask(cpu, job, x, mask),
+            Self::Reference => reference::clip_mask(job, x, mask),
+        }
+    }
+
     pub(crate) fn dequantize<T: Real, S: AsRef<[u8]> + Sync>(
         self,
         tensor: &QuantizedTensor<S>,

@@ -12,6 +12,7 @@ pub mod analysis;
 mod backend;
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
+mod clip_mask;
 mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -33,6 +34,7 @@ mod tensor;
 mod fixtures;
 
 pub use backend::Backend;
+pub use clip_mask::ClipMask;
 pub use cpu::{Cpu, Level};
 pub use error::{Error, Result};
 pub use quantize::{Quantize, amax, amax_with, quantize};

@@ -127,6 +127,11 @@ impl Quantize {
         Self { backend: backend.into(), ..self }
     }
 
+    /// The same of values that are rotated already.
+    pub(crate) fn unrotated(self) -> Self {
+        Self { rotation: None, ..self }
+    }
+
     /// The same with draws of the column pass, for a transposed tensor.
     pub(crate) fn in_column_pass(self) -> Self {
         let rounding = match self.rounding {

@@ -11,6 +11,7 @@
 #![allow(clippy::needless_range_loop)]
 
 mod amax;
+mod clip_mask;
 mod dequantize;
 mod draws;
 mod encode;
@@ -29,6 +30,7 @@ mod search;
 mod simd;
 mod threads;
 
+pub(crate) use clip_mask::clip_mask;
 pub(crate) use environment::FloatEnvironment;
 pub use level::Level;
 pub use options::Cpu;

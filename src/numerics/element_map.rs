@@ -44,6 +44,12 @@ impl Profile {
         }
     }
 
+    /// Whether an element lies within the grid under a block scale that is not NaN: |y| < max.
+    pub(crate) fn is_within(&self, tensor: &TensorFactors, scale: BlockScale, x: f32) -> bool {
+        // Of a zero y can be 0 · Inf. NaN and Inf are not below anything.
+        x == 0.0 || self.scaled(tensor, scale, x).abs() < self.format.element().max()
+    }
+
     /// The code of an element under a block scale that is not NaN.
     pub(crate) fn element_code(
         &self,

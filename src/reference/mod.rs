@@ -7,6 +7,7 @@
 mod amax;
 mod axis_blocks;
 mod block;
+mod clip_mask;
 mod dequantize;
 mod multiply;
 mod neighbours;
@@ -16,6 +17,7 @@ mod rotate;
 
 pub(crate) use amax::amax;
 pub(crate) use block::{Block, quantize_block};
+pub(crate) use clip_mask::{clip_mask, clip_mask_band, mask_bands};
 pub(crate) use dequantize::dequantize;
 pub(crate) use multiply::{Factors, MultiplyJob, multiply, multiply_in_place};
 pub(crate) use neighbours::{Found, neighbours};
