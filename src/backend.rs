@@ -3,7 +3,7 @@
 use crate::cpu::{self, Cpu, FloatEnvironment};
 use crate::error::Result;
 use crate::numerics::{Hadamard, NonFinite};
-use crate::reference::{Job, MultiplyJob, Output, Pass, RotateJob};
+use crate::reference::{EdenJob, Job, MultiplyJob, Output, Pass, RotateJob};
 use crate::shape::Extents;
 use crate::{QuantizedTensor, Real, reference};
 
@@ -85,6 +85,26 @@ impl Backend {
             Self::Reference => {
                 let rotated = reference::rotated(hadamard, job.extents, x);
                 reference::quantize(job, &rotated, codes, scales)
+            }
+        }
+    }
+
+    /// Fills `codes` and `scales` with the rotated values of `x` by MS-EDEN.
+    pub(crate) fn ms_eden<T: Real>(
+        self,
+        hadamard: Hadamard,
+        job: &EdenJob,
+        x: &[T],
+        extents: Extents,
+        codes: &mut [u8],
+        scales: &mut [u8],
+    ) -> Result<()> {
+        let _ieee = FloatEnvironment::ieee();
+        match self {
+            Self::Cpu(cpu) => cpu::ms_eden(cpu, hadamard, job, x, codes, scales),
+            Self::Reference => {
+                let rotated = reference::rotated(hadamard, extents, x);
+                reference::ms_eden(job, 0, &rotated, codes, scales)
             }
         }
     }

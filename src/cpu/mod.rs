@@ -17,6 +17,7 @@ mod draws;
 mod encode;
 mod environment;
 mod level;
+mod ms_eden;
 mod options;
 mod output;
 mod pieces;
@@ -38,7 +39,7 @@ pub use options::Cpu;
 use crate::error::Result;
 use crate::numerics::{Hadamard, NonFinite};
 use crate::real::{Slice, SliceMut};
-use crate::reference::{Job, Output, Pass, RotateJob};
+use crate::reference::{EdenJob, Job, Output, Pass, RotateJob};
 use crate::shape::Extents;
 use crate::{QuantizedTensor, Real};
 
@@ -160,6 +161,32 @@ fn quantize_rotated_slice(
         Slice::F32(x) => rotated::quantize(cpu, hadamard, job, x, codes, scales),
         Slice::Bf16(x) => rotated::quantize(cpu, hadamard, job, x, codes, scales),
         Slice::F16(x) => rotated::quantize(cpu, hadamard, job, x, codes, scales),
+    }
+}
+
+pub(crate) fn ms_eden<T: Real>(
+    cpu: Cpu,
+    hadamard: Hadamard,
+    job: &EdenJob,
+    x: &[T],
+    codes: &mut [u8],
+    scales: &mut [u8],
+) -> Result<()> {
+    ms_eden_slice(cpu, hadamard, job, T::slice(x), codes, scales)
+}
+
+fn ms_eden_slice(
+    cpu: Cpu,
+    hadamard: Hadamard,
+    job: &EdenJob,
+    x: Slice<'_>,
+    codes: &mut [u8],
+    scales: &mut [u8],
+) -> Result<()> {
+    match x {
+        Slice::F32(x) => ms_eden::quantize(cpu, hadamard, job, x, codes, scales),
+        Slice::Bf16(x) => ms_eden::quantize(cpu, hadamard, job, x, codes, scales),
+        Slice::F16(x) => ms_eden::quantize(cpu, hadamard, job, x, codes, scales),
     }
 }
 

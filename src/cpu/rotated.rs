@@ -16,7 +16,7 @@ use crate::{Blocks, Real};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Elements that are rotated before they are used: whole blocks of any rotation.
-const BUFFERED: usize = 1 << 12;
+pub(super) const BUFFERED: usize = 1 << 12;
 
 /// max |y| of the rotated values y, NaN if any is; 0 of nothing.
 pub(super) fn amax<T: Real>(cpu: Cpu, hadamard: Hadamard, nonfinite: NonFinite, x: &[T]) -> f32 {

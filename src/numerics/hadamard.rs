@@ -33,6 +33,8 @@ pub struct Hadamard {
     size: usize,
     /// Bit i set: sign i is −1.
     signs: [u64; 4],
+    /// Whether they were drawn.
+    drawn: bool,
     to_bf16: bool,
 }
 
@@ -45,7 +47,8 @@ impl Hadamard {
     ///
     /// TransformerEngine multiplies by the matrix on tensor cores, whose order of sums is not
     /// specified and not reproduced here: where sums round, the bf16 values can differ from its own.
-    pub const TRANSFORMER_ENGINE: Self = Self { size: 16, signs: [0xd7e8, 0, 0, 0], to_bf16: true };
+    pub const TRANSFORMER_ENGINE: Self =
+        Self { size: 16, signs: [0xd7e8, 0, 0, 0], drawn: false, to_bf16: true };
 
     /// The rotation without signs.
     ///
@@ -53,7 +56,7 @@ impl Hadamard {
     /// [`Error::InvalidValue`] for any size but those of [`SIZES`](Self::SIZES).
     pub fn new(size: usize) -> Result<Self> {
         match Self::SIZES.contains(&size) {
-            true => Ok(Self { size, signs: [0; 4], to_bf16: false }),
+            true => Ok(Self { size, signs: [0; 4], drawn: false, to_bf16: false }),
             false => Err(Error::InvalidValue {
                 what: "the size of a Hadamard rotation",
                 given: size.to_string(),
@@ -96,7 +99,7 @@ impl Hadamard {
                 }
             }
         }
-        Ok(Self { signs: mask, ..self })
+        Ok(Self { signs: mask, drawn: false, ..self })
     }
 
     /// The same with signs as bits: bit i mod 64 of word ⌊i/64⌋ set for −1.
@@ -105,7 +108,7 @@ impl Hadamard {
     /// [`Error::InvalidValue`] where a bit is set at or beyond the size.
     pub fn with_sign_mask(self, mask: [u64; 4]) -> Result<Self> {
         match mask == within(self.size, mask) {
-            true => Ok(Self { signs: mask, ..self }),
+            true => Ok(Self { signs: mask, drawn: false, ..self }),
             false => Err(Error::InvalidValue {
                 what: "the mask of the signs",
                 given: format!("{mask:#x?} for a rotation of {}", self.size),
@@ -145,7 +148,7 @@ impl Hadamard {
             let words = philox4x32_10([call, 0, 0, step], key).map(u64::from);
             [words[0] | words[1] << 32, words[2] | words[3] << 32]
         });
-        Self { signs: within(self.size, [a[0], a[1], b[0], b[1]]), ..self }
+        Self { signs: within(self.size, [a[0], a[1], b[0], b[1]]), drawn: true, ..self }
     }
 
     /// The same with the values of the forward rotation rounded to bf16 before anything else sees
@@ -171,6 +174,19 @@ impl Hadamard {
     /// The signs: bit i mod 64 of word ⌊i/64⌋ set for −1.
     pub const fn sign_mask(self) -> [u64; 4] {
         self.signs
+    }
+    /// Whether the signs were drawn, by whatever seed, rather than given or left out: estimates that are right
+    /// on average over signs ask for it. It is part of equality.
+    ///
+    /// ```
+    /// use blockscale::numerics::Hadamard;
+    /// let drawn = Hadamard::new(128)?.with_drawn_signs(7, "x");
+    /// assert!(drawn.has_drawn_signs());
+    /// assert!(!drawn.with_sign_mask(drawn.sign_mask())?.has_drawn_signs());
+    /// # Ok::<(), blockscale::Error>(())
+    /// ```
+    pub const fn has_drawn_signs(self) -> bool {
+        self.drawn
     }
     /// Sign i of a block, 1 or −1; signs repeat from block to block.
     pub const fn sign(self, i: usize) -> f32 {

@@ -13,6 +13,7 @@ mod knobs;
 mod kronecker;
 mod log2;
 mod matrix;
+mod ms_eden;
 mod neighbours;
 mod philox;
 mod profile;
@@ -35,6 +36,7 @@ pub use knobs::{
     SignRule, TensorRule,
 };
 pub use kronecker::Kronecker;
+pub(crate) use ms_eden::{EDEN_BLOCK, EDEN_GROUP, EdenFactors, eden_amax, eden_correction};
 pub(crate) use neighbours::Between;
 pub use philox::philox4x32_10;
 pub(crate) use philox::{MULTIPLIERS as PHILOX_MULTIPLIERS, WEYL as PHILOX_WEYL};

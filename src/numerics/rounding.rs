@@ -100,6 +100,8 @@ pub enum Domain {
     ColumnPass = 6,
     /// Elements of a column-wise pass with 16-bit draws.
     ColumnPass16 = 7,
+    /// Block scales of a column-wise pass.
+    ScaleColumnPass = 8,
 }
 
 /// Stochastic rounding keyed by logical source coordinates.
@@ -235,6 +237,47 @@ impl Stochastic {
     /// # Errors
     /// [`Error::Overflow`] where the coordinate does not fit its 32-bit counter word.
     pub fn draw(self, row: u64, k: u64) -> Result<u32> {
+        let k = u128::from(k) + u128::from(self.column_offset);
+        self.field(self.key(), self.bits, row, k)
+    }
+
+    /// The Philox key of this tensor's block scales.
+    pub fn scale_key(self) -> [u32; 2] {
+        let domain = if self.column_pass { Domain::ScaleColumnPass } else { Domain::Scale };
+        derive_key(self.seed, domain, self.name)
+    }
+
+    /// The draw, 16 bits whatever those of elements, of the scale at (`row`, `block`) of the shard, blocks of 16
+    /// elements along K, for verbs that round scales ([`MsEden`](crate::MsEden)).
+    ///
+    /// ```text
+    /// key     = derive(seed, domain 3 "scale", name)      domain 8 in a column pass
+    /// counter = (⌊b / 8⌋, row, stream, step)              b = block + column offset / 16
+    /// draw    = the (b mod 8)-th 16 bits of the four words, the low half of word 0 first
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] where the coordinate does not fit its 32-bit counter word.
+    ///
+    /// ```
+    /// use blockscale::numerics::{Stochastic, philox4x32_10};
+    /// let draws = Stochastic::new(7, "dy").with_step(41);
+    /// let words = philox4x32_10([1, 5, 0, 41], draws.scale_key());
+    /// assert_eq!(draws.scale_draw(5, 11)?, words[1] >> 16);
+    /// # Ok::<(), blockscale::Error>(())
+    /// ```
+    pub fn scale_draw(self, row: u64, block: u64) -> Result<u32> {
+        let block = u128::from(block) + u128::from(self.column_offset / 16);
+        self.field(self.scale_key(), DrawBits::Sixteen, row, block)
+    }
+
+    /// How the scale at (`row`, `block`) of the shard is rounded.
+    pub(crate) fn scale_round(self, row: u64, block: u64) -> Result<Round> {
+        Ok(self.rule.round(self.scale_draw(row, block)?, DrawBits::Sixteen))
+    }
+
+    /// The field of the draw at `row` of the shard and `k` of the whole tensor.
+    fn field(self, key: [u32; 2], bits: DrawBits, row: u64, k: u128) -> Result<u32> {
         let word = |what, value: u128| {
             u32::try_from(value).map_err(|_| Error::Overflow {
                 what,
@@ -242,14 +285,13 @@ impl Stochastic {
                 limit: u32::MAX.into(),
             })
         };
-        let k = u128::from(k) + u128::from(self.column_offset);
-        let per_call = u128::from(self.bits.per_call());
+        let per_call = u128::from(bits.per_call());
         let group = word("the column group of a stochastic draw", k / per_call)?;
         let row =
             word("the row of a stochastic draw", u128::from(row) + u128::from(self.row_offset))?;
-        let words = philox4x32_10([group, row, self.stream, self.step], self.key());
-        let bit = (k % per_call) as u32 * self.bits.bits();
-        Ok(words[(bit / 32) as usize] >> (bit % 32) & ((1 << self.bits.bits()) - 1))
+        let words = philox4x32_10([group, row, self.stream, self.step], key);
+        let bit = (k % per_call) as u32 * bits.bits();
+        Ok(words[(bit / 32) as usize] >> (bit % 32) & ((1 << bits.bits()) - 1))
     }
 }
 
