@@ -14,14 +14,16 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const UNITS: [&str; 7] = [
+const UNITS: [&str; 9] = [
     "amax",
     "dequantize",
     "dequantize_blocks",
     "quantize",
     "quantize_blocks",
     "quantize_grouped",
+    "quantize_rotated",
     "relayout",
+    "rotate",
 ];
 const ARCHITECTURES: &str = "80;90a;100a;103a;120a";
 

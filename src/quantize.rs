@@ -304,16 +304,15 @@ impl Quantize {
         Pass { job: Job { profile, rounding, blocks, tensor, extents }, rotation }
     }
 
-    /// As [`check`](Self::check), for backends that cannot rotate.
+    /// As [`check`](Self::check), for kernels that cannot rotate.
     #[cfg(feature = "cuda")]
     pub(crate) fn check_unrotated(&self, len: usize, shape: &[usize]) -> Result<Extents> {
         match self.rotation {
             None => self.check(len, shape),
             Some(hadamard) => Err(Error::InvalidValue {
-                what: "the rotation of a quantization on a device",
+                what: "the rotation of a quantization of groups",
                 given: format!("Hadamard of {}", hadamard.size()),
-                rule: "no kernel rotates yet; quantize on the host, or give values that Rotate has \
-                       rotated",
+                rule: "no kernel rotates groups yet; give values that Device::rotate has rotated",
             }),
         }
     }
@@ -419,10 +418,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn devices_do_not_rotate() {
+    fn groups_are_not_rotated() {
         let plain = Quantize::new(Profile::default_for(Format::MXFP4));
         assert_eq!(plain.check_unrotated(64, &[2, 32]), plain.check(64, &[2, 32]));
         let error = plain.rotated(Hadamard::TRANSFORMER_ENGINE).check_unrotated(64, &[2, 32]);
-        assert!(error.unwrap_err().to_string().contains("Hadamard of 16: no kernel rotates yet"));
+        assert!(
+            error.unwrap_err().to_string().contains("Hadamard of 16: no kernel rotates groups")
+        );
     }
 }

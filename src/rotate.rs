@@ -157,6 +157,18 @@ impl<'a> Rotate<'a> {
         }
     }
 
+    /// A checked call for backends that know Hadamard rotations only; `None` where it is of others.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn check_hadamard(&self, len: usize, shape: &[usize]) -> Result<Option<RotateJob>> {
+        match self.rotation {
+            Rotation::Hadamard(_) => match self.check(len, shape)? {
+                Job::Rotate(job) => Ok(Some(job)),
+                Job::Multiply(_) => Ok(None),
+            },
+            _ => Ok(None),
+        }
+    }
+
     fn check(&self, len: usize, shape: &[usize]) -> Result<Job> {
         let extents = Extents::of(shape)?;
         if self.axis == Axis::Rows && shape.len() < 2 {

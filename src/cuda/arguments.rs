@@ -2,7 +2,7 @@
 //! the same fields in the same order.
 
 use crate::format::{Element, Minifloat, Scale, Specials};
-use crate::numerics::{DrawRule, NonFinite, Profile, Rounding, Stochastic};
+use crate::numerics::{DrawRule, Hadamard, NonFinite, Profile, Rounding, Stochastic};
 use crate::{Blocks, Error, Result};
 
 /// A device pointer.
@@ -256,6 +256,48 @@ pub(super) struct RelayoutArguments {
     pub to_tile: u32,
 }
 
+/// `Rotation` of `kernels/include/hadamard.cuh`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(super) struct Rotation {
+    size: u32,
+    scale: f32,
+    inverse: u32,
+    to_bf16: u32,
+    signs: [u32; 8],
+}
+
+impl Rotation {
+    pub(super) fn new(hadamard: Hadamard, inverse: bool) -> Self {
+        let mask = hadamard.sign_mask();
+        Self {
+            size: hadamard.size() as u32,
+            scale: hadamard.scale(),
+            inverse: inverse.into(),
+            to_bf16: (hadamard.is_rounded_to_bf16() && !inverse).into(),
+            signs: std::array::from_fn(|word| (mask[word / 2] >> (word % 2 * 32)) as u32),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(super) struct RotateArguments {
+    pub x: DevicePointer,
+    pub y: DevicePointer,
+    pub amax: DevicePointer,
+    pub batches: u64,
+    pub rows: u64,
+    pub k: u64,
+    pub row_stride: u64,
+    pub batch_stride: u64,
+    pub dense: u32,
+    pub x_aligned: u32,
+    pub y_aligned: u32,
+    pub drop: u32,
+    pub rotation: Rotation,
+}
+
 /// Whether a profile looks past NaN and Inf.
 pub(super) fn drops(profile: &Profile) -> bool {
     profile.nonfinite == NonFinite::Drop
@@ -294,6 +336,7 @@ mod tests {
         }
         assert_eq!(checked, 11);
         assert_eq!(size_of::<GroupedArguments>(), 168);
+        assert_eq!(size_of::<RotateArguments>(), 128);
         assert_eq!(size_of::<DeviceProfile>(), 2 * 40 + 17 * 4);
     }
 }

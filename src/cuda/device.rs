@@ -2,7 +2,7 @@
 
 use super::driver::require_driver;
 use super::memory::{Buffers, check_length, is_capturing, no_capture};
-use super::raw::{Amax, Dtype, Kernels, Output, WORKSPACE};
+use super::raw::{Amax, Dtype, Kernels, Output, WORKSPACE, check_rotation};
 use super::report::device_count;
 use super::{
     CudaError, DeviceInput, DeviceOutput, DeviceTensor, Image, QuantizedMut, QuantizedRef, Strided,
@@ -276,7 +276,8 @@ impl Device {
     }
 
     /// Quantizes `x` of `shape`; where the profile has a tensor scale and `quantize` was given no
-    /// amax, that of `x` is computed and used on the device.
+    /// amax, that of `x` is computed and used on the device. A rotation of at most
+    /// [`MOST_ROTATED`](super::raw::MOST_ROTATED) values is computed within the kernels.
     ///
     /// # Errors
     /// [`CudaError::Argument`] with whatever [`Quantize::run`] refuses, [`CudaError::WrongDevice`],
@@ -364,8 +365,9 @@ impl Device {
     ) -> Result<()> {
         let shape = shape.into();
         let used = shape.check(x.len())?;
-        let extents =
-            quantize.check_unrotated(Extents::of(shape.shape())?.elements(), shape.shape())?;
+        let extents = quantize.check(Extents::of(shape.shape())?.elements(), shape.shape())?;
+        let rotation = quantize.rotation();
+        rotation.map_or(Ok(()), check_rotation)?;
         let (profile, (rounding, blocks)) = (quantize.profile(), quantize.choices());
         let (code_bytes, scale_bytes) = sizes(profile, extents)?;
         check_length("the codes", to.codes.len(), "bytes", shape.shape(), code_bytes)?;
@@ -402,7 +404,14 @@ impl Device {
         let (input, stream) = (shape.at(x, T::DTYPE), self.stream.cu_stream());
         // SAFETY: `buffers` holds all of them, live, distinct, on this device and as long as was
         // checked.
-        unsafe { self.kernels.quantize(profile, rounding, blocks, input, amax, to, stream) }
+        unsafe {
+            match rotation {
+                None => self.kernels.quantize(profile, rounding, blocks, input, amax, to, stream),
+                Some(hadamard) => self
+                    .kernels
+                    .quantize_rotated(profile, rounding, blocks, hadamard, input, amax, to, stream),
+            }
+        }
     }
 
     /// Decodes a quantized tensor of the caller's into memory of the caller's; allocates nothing.
@@ -521,7 +530,7 @@ fn check_amax(quantize: &Quantize, amax: &TensorAmax<'_>) -> Result<()> {
     Err(Error::InvalidValue { what, given, rule }.into())
 }
 
-fn one_f32(what: &'static str, given: usize) -> Result<()> {
+pub(super) fn one_f32(what: &'static str, given: usize) -> Result<()> {
     match given {
         1 => Ok(()),
         _ => Err(Error::InvalidValue { what, given: given.to_string(), rule: "one f32" }.into()),

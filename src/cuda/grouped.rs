@@ -47,7 +47,7 @@ impl Device {
     ///
     /// # Errors
     /// Those of [`Device::quantize_into`]; [`CudaError::Argument`] also for tiles
-    /// ([`Blocks::Tile`]), 8×4 scales, and arrays of other lengths than there are groups.
+    /// ([`Blocks::Tile`]), rotations, 8×4 scales, and arrays of other lengths than there are groups.
     ///
     /// ```no_run
     /// use blockscale::cuda::{Device, GroupRows, GroupedMut, TensorAmax, raw};

@@ -23,6 +23,7 @@ mod memory;
 mod parts;
 pub mod raw;
 mod report;
+mod rotate;
 mod strided;
 mod tensor;
 

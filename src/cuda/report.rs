@@ -8,7 +8,7 @@ use cudarc::driver::{DriverError, result};
 type Result<T> = std::result::Result<T, CudaError>;
 
 /// The operations that have kernels. Each is a unit of [`IMAGES`] or the start of a unit's name.
-pub const OPERATIONS: [&str; 4] = ["amax", "quantize", "dequantize", "relayout"];
+pub const OPERATIONS: [&str; 5] = ["amax", "quantize", "dequantize", "relayout", "rotate"];
 
 /// What [`report`] found.
 #[derive(Clone, Debug, PartialEq)]

@@ -75,7 +75,7 @@ fn doctor_names_the_image_of_each_operation() {
     }
     let number: u32 = capability.replace('.', "").parse().unwrap();
     let operations = &device["operations"];
-    for name in ["amax", "quantize", "dequantize", "relayout"] {
+    for name in ["amax", "quantize", "dequantize", "relayout", "rotate"] {
         assert!(texts(operations, "operation").contains(&name));
     }
     for operation in operations.as_array().unwrap() {

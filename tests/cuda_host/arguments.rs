@@ -72,20 +72,20 @@ fn tensors_are_overwritten() {
 }
 
 #[test]
-fn rotations_are_refused() {
+fn rotations_beyond_128_are_refused() {
     let Some(device) = device() else { return };
-    let quantize = nvfp4().rotated(Hadamard::TRANSFORMER_ENGINE);
-    let x = device.upload(&[1.0f32; 128]).unwrap();
+    let quantize = nvfp4().rotated(Hadamard::new(256).unwrap());
+    let (x, shape) = (device.upload(&[1.0f32; 512]).unwrap(), [2, 256]);
     let refused = |error: CudaError| {
         assert!(matches!(error, CudaError::Argument(Error::InvalidValue { .. })), "{error}");
-        assert!(error.to_string().contains("no kernel rotates yet"), "{error}");
+        assert!(error.to_string().contains("at most 128"), "{error}");
     };
-    refused(device.quantize(&quantize, &x, &SHAPE).unwrap_err());
-    refused(device.quantize(&quantize.tensor_amax(1.0), &x, &SHAPE).unwrap_err());
-    refused(device.run(&quantize, &[1.0f32; 128], &SHAPE).unwrap_err());
-    let mut q = device.zeros(quantize.profile(), Blocks::Row, &SHAPE).unwrap();
+    refused(device.quantize(&quantize, &x, &shape).unwrap_err());
+    refused(device.quantize(&quantize.tensor_amax(1.0), &x, &shape).unwrap_err());
+    refused(device.run(&quantize, &[1.0f32; 512], &shape).unwrap_err());
+    let mut q = device.zeros(quantize.profile(), Blocks::Row, &shape).unwrap();
     let given = quantize.tensor_amax(1.0);
-    refused(q.overwrite(&given, &x, &SHAPE, TensorAmax::Given).unwrap_err());
+    refused(q.overwrite(&given, &x, &shape, TensorAmax::Given).unwrap_err());
 }
 
 /// What `quantize_into` says of these lengths.

@@ -1,6 +1,6 @@
 //! Loading the kernels of a device, and launching them.
 
-use super::super::arguments::DeviceProfile;
+use super::super::arguments::{DeviceProfile, Rotation};
 use super::super::fast;
 use super::super::{CudaError, IMAGES, image_for};
 use super::Dtype;
@@ -27,6 +27,10 @@ pub(super) struct Loaded {
     /// By kernel of [`fast::KERNELS`], then nearest and drawn.
     pub(super) quantize_blocks: [[ByDtype; 2]; fast::KERNELS.len()],
     pub(super) quantize_grouped: ByDtype,
+    pub(super) quantize_rotated: ByDtype,
+    pub(super) quantize_rotated_marked: ByDtype,
+    /// As [`quantize_blocks`](Self::quantize_blocks).
+    pub(super) quantize_rotated_blocks: [[ByDtype; 2]; fast::KERNELS.len()],
     pub(super) group_amax: ByDtype,
     pub(super) group_rows: sys::CUfunction,
     pub(super) dequantize: ByDtype,
@@ -36,6 +40,9 @@ pub(super) struct Loaded {
     pub(super) amax_clear: sys::CUfunction,
     pub(super) relayout_scales: sys::CUfunction,
     pub(super) relayout_codes: sys::CUfunction,
+    /// By axis (K, rows), type of x, type of y.
+    pub(super) rotate: [[ByDtype; 3]; 2],
+    pub(super) rotate_amax: ByDtype,
 }
 
 /// Modules, unloaded when dropped, after a failure halfway too.
@@ -92,11 +99,23 @@ impl Kernels {
             (unit("quantize")?, unit("quantize_blocks")?, unit("quantize_grouped")?);
         let (dequantize, decode) = (unit("dequantize")?, unit("dequantize_blocks")?);
         let (amax, relayout) = (unit("amax")?, unit("relayout")?);
-        let mut quantize_blocks = [[[std::ptr::null_mut(); 3]; 2]; fast::KERNELS.len()];
-        for ([nearest, drawn], (.., name)) in quantize_blocks.iter_mut().zip(fast::KERNELS) {
-            *nearest = by_dtype(blocks, &format!("quantize_{name}"))?;
-            *drawn = by_dtype(blocks, &format!("quantize_{name}_drawn"))?;
-        }
+        let rotate = unit("rotate")?;
+        let from_each = |verb: &str| {
+            let mut functions = [[std::ptr::null_mut(); 3]; 3];
+            for (functions, (_, from)) in functions.iter_mut().zip(Dtype::ALL) {
+                *functions = by_dtype(rotate, &format!("{verb}_{from}"))?;
+            }
+            Ok::<_, CudaError>(functions)
+        };
+        let rotated = unit("quantize_rotated")?;
+        let by_block = |module, verb: &str| {
+            let mut functions = [[[std::ptr::null_mut(); 3]; 2]; fast::KERNELS.len()];
+            for ([nearest, drawn], (.., name)) in functions.iter_mut().zip(fast::KERNELS) {
+                *nearest = by_dtype(module, &format!("{verb}_{name}"))?;
+                *drawn = by_dtype(module, &format!("{verb}_{name}_drawn"))?;
+            }
+            Ok::<_, CudaError>(functions)
+        };
         let mut dequantize_blocks = [[std::ptr::null_mut(); 3]; fast::DECODERS.len()];
         for (functions, (.., name)) in dequantize_blocks.iter_mut().zip(fast::DECODERS) {
             *functions = by_dtype(decode, &format!("dequantize_{name}"))?;
@@ -105,8 +124,11 @@ impl Kernels {
             capability,
             quantize: by_dtype(quantize, "quantize")?,
             quantize_marked: by_dtype(quantize, "quantize_marked")?,
-            quantize_blocks,
+            quantize_blocks: by_block(blocks, "quantize")?,
             quantize_grouped: by_dtype(grouped, "quantize_grouped")?,
+            quantize_rotated: by_dtype(rotated, "quantize_rotated")?,
+            quantize_rotated_marked: by_dtype(rotated, "quantize_rotated_marked")?,
+            quantize_rotated_blocks: by_block(rotated, "quantize_rotated")?,
             group_amax: by_dtype(grouped, "quantize_group_amax")?,
             group_rows: one(grouped, "quantize_group_rows")?,
             dequantize: by_dtype(dequantize, "dequantize")?,
@@ -115,6 +137,8 @@ impl Kernels {
             amax_clear: one(amax, "amax_clear")?,
             relayout_scales: one(relayout, "relayout_scales")?,
             relayout_codes: one(relayout, "relayout_codes")?,
+            rotate: [from_each("rotate")?, from_each("rotate_rows")?],
+            rotate_amax: by_dtype(rotate, "rotate_amax")?,
             modules,
         };
         Ok(Self { loaded: Arc::new(loaded), most_blocks: resident_blocks()? })
@@ -167,6 +191,28 @@ impl Kernels {
         arguments: &A,
     ) -> Result<(), CudaError> {
         let mut parameters = [parameter(profile), parameter(arguments)];
+        // SAFETY: the caller's promise.
+        unsafe { launch(function, self.blocks(work, THREADS), THREADS, stream, &mut parameters) }
+    }
+
+    /// The same for a kernel that takes a rotation last, where there is one to take.
+    ///
+    /// # Safety
+    /// As [`launch`](Self::launch).
+    pub(super) unsafe fn launch_rotated<A>(
+        &self,
+        function: sys::CUfunction,
+        work: u64,
+        stream: sys::CUstream,
+        profile: &DeviceProfile,
+        arguments: &A,
+        rotation: Option<&Rotation>,
+    ) -> Result<(), CudaError> {
+        let Some(rotation) = rotation else {
+            // SAFETY: the caller's promise.
+            return unsafe { self.launch_with(function, work, stream, profile, arguments) };
+        };
+        let mut parameters = [parameter(profile), parameter(arguments), parameter(rotation)];
         // SAFETY: the caller's promise.
         unsafe { launch(function, self.blocks(work, THREADS), THREADS, stream, &mut parameters) }
     }

@@ -10,11 +10,14 @@ mod grouped;
 mod load;
 mod quantize;
 mod relayout;
+mod rotate;
 
 pub use grouped::{GroupedOutput, Groups, grouped_scale_rows};
 pub use load::Kernels;
-pub use quantize::Output;
+pub(super) use quantize::check_rotation;
+pub use quantize::{MOST_ROTATED, Output};
 pub use relayout::CodeShape;
+pub use rotate::Turn;
 
 use super::CudaError;
 use super::arguments::DevicePointer;

@@ -2,14 +2,15 @@
 
 use super::super::CudaError;
 use super::super::arguments::{
-    DevicePointer, DeviceProfile, Draws, QuantizeArguments, tile_and_group,
+    DevicePointer, DeviceProfile, Draws, QuantizeArguments, Rotation, tile_and_group,
 };
 use super::super::fast::{FastCall, QuantizeBlocksArguments};
 use super::load::Kernels;
 use super::{Amax, Input, aligned, strided};
 use crate::layout::{Packing, Raw};
-use crate::numerics::{Profile, Rounding};
-use crate::{Blocks, tensor};
+use crate::numerics::{Hadamard, Profile, Rounding};
+use crate::rotate::check_axis;
+use crate::{Axis, Blocks, tensor};
 use cudarc::driver::sys;
 
 /// Where a quantized tensor goes.
@@ -48,11 +49,61 @@ impl Kernels {
         to: Output,
         stream: sys::CUstream,
     ) -> Result<(), CudaError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.quantize_as(profile, rounding, blocks_of, None, x, amax, to, stream) }
+    }
+
+    /// Quantizes what `x` becomes when it is rotated along K, by a rotation of at most
+    /// [`MOST_ROTATED`] values; no rotated value is written. An amax that is given is that of the
+    /// rotated values, and so are the findings.
+    ///
+    /// Reads and writes as [`Kernels::quantize`].
+    ///
+    /// # Errors
+    /// [`CudaError::Argument`], [`CudaError::Misaligned`], [`CudaError::Driver`].
+    ///
+    /// # Safety
+    /// As [`Kernels::quantize`].
+    #[allow(clippy::too_many_arguments)]
+    pub unsafe fn quantize_rotated(
+        &self,
+        profile: &Profile,
+        rounding: Rounding,
+        blocks_of: Blocks,
+        hadamard: Hadamard,
+        x: Input<'_>,
+        amax: Amax,
+        to: Output,
+        stream: sys::CUstream,
+    ) -> Result<(), CudaError> {
+        let rotation = Some(hadamard);
+        // SAFETY: the caller's promise.
+        unsafe { self.quantize_as(profile, rounding, blocks_of, rotation, x, amax, to, stream) }
+    }
+
+    /// # Safety
+    /// As [`Kernels::quantize`].
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn quantize_as(
+        &self,
+        profile: &Profile,
+        rounding: Rounding,
+        blocks_of: Blocks,
+        rotation: Option<Hadamard>,
+        x: Input<'_>,
+        amax: Amax,
+        to: Output,
+        stream: sys::CUstream,
+    ) -> Result<(), CudaError> {
         let Output { codes, scales, tensor_scale, status } = to;
         profile.check()?;
         let format = profile.format();
         tensor::extents(format, blocks_of, x.shape)?;
         let (extents, row_stride, batch_stride) = strided(x)?;
+        if let Some(hadamard) = rotation {
+            check_axis(hadamard.into(), Axis::K, x.shape, extents)?;
+            check_rotation(hadamard)?;
+        }
         aligned("x", x.pointer, x.dtype.size())?;
         aligned("the tensor scale", tensor_scale, 4)?;
         aligned("the status word", status, 4)?;
@@ -84,8 +135,14 @@ impl Kernels {
             }
             Amax::Compute { workspace } => {
                 aligned("the workspace", workspace, 256)?;
-                // SAFETY: the caller's promise.
-                unsafe { self.amax(profile, x, workspace, stream)? };
+                match rotation {
+                    // SAFETY: the caller's promise.
+                    None => unsafe { self.amax(profile, x, workspace, stream)? },
+                    // SAFETY: the caller's promise.
+                    Some(hadamard) => unsafe {
+                        self.amax_rotated(profile, hadamard, x, workspace, stream)?;
+                    },
+                }
                 workspace
             }
         };
@@ -116,11 +173,24 @@ impl Kernels {
         let work = extents.batches as u64 * bands * scale_columns.div_ceil(group.into());
         let device = DeviceProfile::new(profile);
         let dtype = x.dtype as usize;
+        let loaded = &self.loaded;
+        let (generic, marked, whole_blocks) = match rotation {
+            None => (&loaded.quantize, &loaded.quantize_marked, &loaded.quantize_blocks),
+            Some(_) => (
+                &loaded.quantize_rotated,
+                &loaded.quantize_rotated_marked,
+                &loaded.quantize_rotated_blocks,
+            ),
+        };
+        let turned = rotation.map(|hadamard| Rotation::new(hadamard, false));
+        let turned = turned.as_ref();
         let Some(call) = FastCall::new(profile, rounding, blocks_of, x, extents, codes) else {
             // One thread even for nothing: it stores the tensor scale.
-            let function = self.loaded.quantize[dtype];
+            let function = generic[dtype];
             // SAFETY: the caller's promise.
-            return unsafe { self.launch_with(function, work, stream, &device, &arguments) };
+            return unsafe {
+                self.launch_rotated(function, work, stream, &device, &arguments, turned)
+            };
         };
         let fast = QuantizeBlocksArguments {
             x: x.pointer,
@@ -137,13 +207,28 @@ impl Kernels {
             scale: call.scale,
             draws: arguments.draws,
         };
-        let function = self.loaded.quantize_blocks[call.kernel][usize::from(call.drawn)][dtype];
-        let marked = self.loaded.quantize_marked[dtype];
+        let function = whole_blocks[call.kernel][usize::from(call.drawn)][dtype];
         let sixteens = u64::from(call.blocks).div_ceil(16);
         // SAFETY: the caller's promise.
         unsafe {
-            self.launch_with(function, call.blocks.into(), stream, &device, &fast)?;
-            self.launch_with(marked, sixteens, stream, &device, &arguments)
+            self.launch_rotated(function, call.blocks.into(), stream, &device, &fast, turned)?;
+            self.launch_rotated(marked[dtype], sixteens, stream, &device, &arguments, turned)
         }
+    }
+}
+
+/// The largest rotation of values that are quantized at once.
+pub const MOST_ROTATED: usize = 128;
+
+/// Whether the kernels quantize values of such a rotation.
+pub(in crate::cuda) fn check_rotation(hadamard: Hadamard) -> Result<(), CudaError> {
+    match hadamard.size() {
+        ..=MOST_ROTATED => Ok(()),
+        size => Err(crate::Error::InvalidValue {
+            what: "the rotation of a quantization on a device",
+            given: format!("Hadamard of {size}"),
+            rule: "at most 128; rotate by Device::rotate first, or quantize on the host",
+        }
+        .into()),
     }
 }
