@@ -218,26 +218,47 @@ struct E2M1 {
     using Float = FloatElement<1, 1, 0x40c00000u>;
     static constexpr uint32_t kWords = 1;
     static constexpr bool kMinusZero = true;
+    // Without the hardware's conversion, nearest is a draw of a half.
     template <Drawn kDrawn>
-    static constexpr int kUnitExponent = kDrawn == Drawn::Bytes ? Float::kToHalf : 0;
+    static constexpr bool kByHalf = kDrawn == Drawn::Bytes || (kDrawn == Drawn::No && !BLOCKSCALE_HARDWARE_FP4);
+    template <Drawn kDrawn>
+    static constexpr int kUnitExponent = kByHalf<kDrawn> ? Float::kToHalf : 0;
+
+    // 9 bits of fraction: the upper byte has the sign at the top, the code at bit 1.
+    static __device__ inline uint32_t drawn_word(float const (&y)[8], uint32_t const* draws) {
+        constexpr uint32_t kMost = Float::kMaxCode << 9;
+        uint32_t pairs[4];
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            float const* four = y + 4 * i;
+            pairs[2 * i] = drawn_pair<2>(four[0], four[2], kMost, draw_pair<0>(draws[i]));
+            pairs[2 * i + 1] = drawn_pair<2>(four[1], four[3], kMost, draw_pair<1>(draws[i]));
+        }
+        uint32_t even = permute(pairs[0], pairs[2], 0x7531), odd = permute(pairs[1], pairs[3], 0x7531);
+        uint32_t low = merged(0x07070707u, even >> 1, even >> 4), high = merged(0x80808080u, odd, odd << 3);
+        return merged(0x0f0f0f0fu, low, high);
+    }
+
+    // A value half way between two codes has the lowest bit of the lower one at bit 22. Where that is even,
+    // the f32 below is taken instead, which a half does not carry up; no other value comes to another code.
+    static __device__ inline float half_to_even(float y) {
+        return bits_of(y) & 0x00400000u ? y : __fmul_rz(y, float_of(0x3f7fffffu));
+    }
 
     template <Drawn kDrawn>
     static __device__ inline void encode(float const (&y)[8], uint32_t const* draws, uint32_t* words) {
         if constexpr (kDrawn == Drawn::Bytes) {
-            // 9 bits of fraction: the upper byte has the sign at the top, the code at bit 1.
-            constexpr uint32_t kMost = Float::kMaxCode << 9;
-            uint32_t pairs[4];
+            words[0] = drawn_word(y, draws);
+        } else if constexpr (kByHalf<kDrawn>) {
+            float even[8];
+            uint32_t halves[2] = {0x80808080u, 0x80808080u};
 #pragma unroll
-            for (int i = 0; i < 2; ++i) {
-                float const* four = y + 4 * i;
-                pairs[2 * i] = drawn_pair<2>(four[0], four[2], kMost, draw_pair<0>(draws[i]));
-                pairs[2 * i + 1] = drawn_pair<2>(four[1], four[3], kMost, draw_pair<1>(draws[i]));
-            }
-            uint32_t even = permute(pairs[0], pairs[2], 0x7531), odd = permute(pairs[1], pairs[3], 0x7531);
-            uint32_t low = merged(0x07070707u, even >> 1, even >> 4), high = merged(0x80808080u, odd, odd << 3);
-            words[0] = merged(0x0f0f0f0fu, low, high);
+            for (int i = 0; i < 8; ++i) even[i] = half_to_even(y[i]);
+            words[0] = drawn_word(even, halves);
         } else if constexpr (kDrawn == Drawn::Halves) {
-            // As below, in steps of 2^-16 and rounded down, each line on 2^23 plus the draw.
+            // As a function of |y| the code before rounding is min(2 a, a + 2, a / 2 + 4, 7), and rounding
+            // keeps the order, so the least of the rounded lines is the rounded code. In steps of 2^-16 and
+            // rounded down, each line stands on 2^23 plus the draw.
             uint32_t codes[8];
 #pragma unroll
             for (int i = 0; i < 8; ++i) {
@@ -254,21 +275,6 @@ struct E2M1 {
         } else {
 #if BLOCKSCALE_HARDWARE_FP4
             words[0] = to_e2m1x8(y);
-#else
-            // As a function of |y| the code before rounding is min(2 a, a + 2, a / 2 + 4, 7), and
-            // rounding keeps the order, so the least of the rounded lines is the rounded code.
-            // They stand on 2^23, whose ulp is 1.
-            constexpr float kOne = 8388608.0f;
-            uint32_t word = sign_nibbles(y) - 0x4b000000u * 0x11111111u;
-#pragma unroll
-            for (int i = 0; i < 8; ++i) {
-                float a = fabsf(y[i]);
-                float steep = __fmaf_rn(a, 2.0f, kOne), even = a + (kOne + 2.0f);
-                float flat = __fmaf_rn(a, 0.5f, kOne + 4.0f);
-                float code = fminf(fminf(steep, even), fminf(flat, kOne + 7.0f));
-                word += bits_of(code) << (4 * i);
-            }
-            words[0] = word;
 #endif
         }
     }
