@@ -7,8 +7,8 @@
     extern "C" __global__ void __launch_bounds__(32 * blockscale::kWarps)                                     \
         blockscale_quantize_##name(__grid_constant__ blockscale::Profile const profile,                       \
                                    __grid_constant__ blockscale::QuantizeBlocksArguments const a) {           \
-        blockscale::quantize_blocks<type, blockscale::element, blockscale::scale, block, drawn>(              \
-            profile, a, blockscale::AsTheyStand{});                                                           \
+        blockscale::quantize_blocks<blockscale::element, blockscale::scale, block, drawn>(                    \
+            profile, a, blockscale::AsTheyStand<type, block>{});                                              \
     }
 #define QUANTIZE_BLOCKS(name, element, scale, block)                        \
     ENTRY(name##_f32, float, element, scale, block, false)                  \

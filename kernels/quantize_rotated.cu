@@ -39,15 +39,17 @@ struct Rotated {
     }
 };
 
-// The signs of a lane's block, as bits where `Turned` wants them: for f32 sign i at bit 31 of signs << i,
-// for 16-bit values those of a pair at bits 15 and 31 of signs << pair.
-template <typename T, uint32_t kBlock>
+// The signs of a lane's block: sign i at bit 31 of signs << i.
+template <uint32_t kBlock>
 __device__ inline uint32_t signs_of_block(Rotation const& r, uint32_t lane) {
-    uint32_t at = lane * kBlock % r.size, signs = signs_from(r, at);
+    uint32_t signs = signs_from(r, lane * kBlock & (r.size - 1));
     if (r.size < kBlock) signs |= signs << 16;
-    signs = __brev(signs);
-    if (sizeof(T) == 4) return signs;
-    // Odd bits go to the lower half, even ones to the upper.
+    return __brev(signs);
+}
+
+// The same for words of two values: those of a pair at bits 15 and 31 of signs << pair. Odd bits go to
+// the lower half, even ones to the upper.
+__device__ inline uint32_t signs_of_pairs(uint32_t signs) {
     auto swap = [&](uint32_t apart, uint32_t lower) {
         uint32_t differ = (signs ^ signs >> apart) & lower;
         signs ^= differ ^ differ << apart;
@@ -56,36 +58,48 @@ __device__ inline uint32_t signs_of_block(Rotation const& r, uint32_t lane) {
     return signs >> 16 | signs << 16;
 }
 
-// Blocks of a warp, rotated.
+// Blocks of a warp, rotated: values of any type become f32, so that one kernel takes them all.
 template <uint32_t kBlock>
 struct Turned {
+    static constexpr uint32_t kBytes = 4;
     Rotation const& r;
+    Dtype dtype;
     uint32_t signs;
 
-    template <typename T, uint32_t kVectors, typename Encode>
-    __device__ inline void operator()(T const* type, uint32_t lane, uint4 const (&run)[kVectors], Encode encode) const {
-        constexpr uint32_t kPerWord = 4 / sizeof(T), kSigns = sizeof(T) == 4 ? 0x80000000u : 0x80008000u;
+    __device__ inline Turned(Rotation const& rotation, Dtype type) : r(rotation), dtype(type) {
+        signs = signs_of_block<kBlock>(r, threadIdx.x % 32);
+        if (dtype != Dtype::F32) signs = signs_of_pairs(signs);
+    }
+
+    template <typename Load, typename Encode>
+    __device__ inline void operator()(uint32_t lane, Load load, Encode encode) const {
         float v[kBlock];
+        with_type(dtype, [&](auto* null) {
+            constexpr uint32_t kSize = sizeof(*null), kSigns = kSize == 4 ? 0x80000000u : 0x80008000u;
+            auto const* type = null;
+            uint4 run[kBlock * kSize / 16];
+            load(type, run);
 #pragma unroll
-        for (uint32_t i = 0; i < kVectors; ++i) {
-            uint32_t words[4] = {run[i].x, run[i].y, run[i].z, run[i].w};
+            for (uint32_t i = 0; i < kBlock * kSize / 16; ++i) {
+                uint32_t words[4] = {run[i].x, run[i].y, run[i].z, run[i].w};
 #pragma unroll
-            for (uint32_t j = 0; j < 4; ++j) {
-                uint32_t word = 4 * i + j;
-                widen_word(type, words[j] ^ (signs << word & kSigns), v + word * kPerWord);
+                for (uint32_t j = 0; j < 4; ++j) {
+                    uint32_t word = 4 * i + j;
+                    widen_word(type, words[j] ^ (signs << word & kSigns), v + word * 4 / kSize);
+                }
             }
-        }
+        });
         register_butterflies<1, 16>(v);
         if (kBlock > 16 && r.size > 16) register_butterflies<16, kBlock>(v);
         lane_butterflies<128 / kBlock>(lane, r.size / kBlock, v);
         multiply<kBlock>(v, r.scale, v);
         if (r.to_bf16) round_to_bf16(v);
-        uint4 values[kBlock / 4];
+        uint4 run[kBlock / 4];
 #pragma unroll
         for (uint32_t i = 0; i < kBlock / 4; ++i) {
-            values[i] = uint4{bits_of(v[4 * i]), bits_of(v[4 * i + 1]), bits_of(v[4 * i + 2]), bits_of(v[4 * i + 3])};
+            run[i] = uint4{bits_of(v[4 * i]), bits_of(v[4 * i + 1]), bits_of(v[4 * i + 2]), bits_of(v[4 * i + 3])};
         }
-        encode(static_cast<float const*>(nullptr), values);
+        encode(static_cast<float const*>(nullptr), run);
     }
 };
 
@@ -105,7 +119,8 @@ __device__ inline void quantize_rotated_marked(Profile const& profile, QuantizeA
     extern "C" __global__ void __launch_bounds__(128)                                                  \
         blockscale_##verb##_##name(__grid_constant__ blockscale::Profile const profile,                \
                                    __grid_constant__ blockscale::QuantizeArguments const a,            \
-                                   __grid_constant__ blockscale::Rotation const rotation) {            \
+                                   __grid_constant__ blockscale::Rotation const rotation,              \
+                                   blockscale::Dtype) {                                                \
         blockscale::verb<type>(profile, a, rotation);                                                  \
     }
 GENERIC(quantize_rotated, f32, float)
@@ -115,21 +130,17 @@ GENERIC(quantize_rotated_marked, f32, float)
 GENERIC(quantize_rotated_marked, bf16, __nv_bfloat16)
 GENERIC(quantize_rotated_marked, f16, __half)
 
-#define ENTRY(name, type, element, scale, block, drawn)                                                        \
+#define ENTRY(name, element, scale, block, drawn)                                                              \
     extern "C" __global__ void __launch_bounds__(32 * blockscale::kWarps)                                      \
         blockscale_quantize_rotated_##name(__grid_constant__ blockscale::Profile const profile,                \
                                            __grid_constant__ blockscale::QuantizeBlocksArguments const a,      \
-                                           __grid_constant__ blockscale::Rotation const rotation) {            \
-        uint32_t signs = blockscale::signs_of_block<type, block>(rotation, threadIdx.x % 32);                  \
-        blockscale::quantize_blocks<type, blockscale::element, blockscale::scale, block, drawn>(               \
-            profile, a, blockscale::Turned<block>{rotation, signs});                                           \
+                                           __grid_constant__ blockscale::Rotation const rotation,              \
+                                           blockscale::Dtype dtype) {                                          \
+        blockscale::quantize_blocks<blockscale::element, blockscale::scale, block, drawn>(                     \
+            profile, a, blockscale::Turned<block>(rotation, dtype));                                           \
     }
-#define QUANTIZE_BLOCKS(name, element, scale, block)                        \
-    ENTRY(name##_f32, float, element, scale, block, false)                  \
-    ENTRY(name##_bf16, __nv_bfloat16, element, scale, block, false)         \
-    ENTRY(name##_f16, __half, element, scale, block, false)                 \
-    ENTRY(name##_drawn_f32, float, element, scale, block, true)             \
-    ENTRY(name##_drawn_bf16, __nv_bfloat16, element, scale, block, true)    \
-    ENTRY(name##_drawn_f16, __half, element, scale, block, true)
+#define QUANTIZE_BLOCKS(name, element, scale, block) \
+    ENTRY(name, element, scale, block, false)        \
+    ENTRY(name##_drawn, element, scale, block, true)
 
 BLOCKSCALE_QUANTIZE_BLOCKS(QUANTIZE_BLOCKS)

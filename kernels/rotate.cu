@@ -25,14 +25,15 @@ struct RotateArguments {
     uint32_t dense;                     // x has no gaps
     uint32_t x_aligned, y_aligned;      // runs (along rows: pairs) can be read and written as such
     uint32_t drop;                      // NaN and Inf count as 0 for the amax
+    Dtype from, to;                     // along rows
     Rotation rotation;
 };
-static_assert(sizeof(RotateArguments) == 128, "src/cuda/arguments.rs has the same struct");
+static_assert(sizeof(RotateArguments) == 136, "src/cuda/arguments.rs has the same struct");
 
 constexpr uint32_t kWarps = 4, kRuns = 4;
 
-// Runs of kRun values: kRuns of each lane, 32 apart.
-template <uint32_t kRun, typename T, typename Take>
+// Runs of kRun values: kRuns of each lane, 32 apart. `kScaled`: the product by c and what follows it too.
+template <uint32_t kRun, bool kScaled, typename T, typename Take>
 __device__ inline void rotate_along_k(RotateArguments const& a, Take take) {
     Rotation const& r = a.rotation;
     constexpr uint32_t kSigns = 8;  // runs of 4 that are 32 apart may have signs of their own
@@ -40,7 +41,7 @@ __device__ inline void rotate_along_k(RotateArguments const& a, Take take) {
     float before[kSigns], after[kSigns];
 #pragma unroll
     for (uint32_t i = 0; i < kSigns; ++i) {
-        uint32_t negative = signs_from(r, (i / kRun * 32 + lane) * kRun % r.size) >> (i % kRun);
+        uint32_t negative = signs_from(r, (i / kRun * 32 + lane) * kRun & (r.size - 1)) >> (i % kRun);
         before[i] = signed_by(r.inverse ? 0 : negative, 1.0f);
         after[i] = signed_by(r.inverse ? negative : 0, r.scale);
     }
@@ -62,9 +63,11 @@ __device__ inline void rotate_along_k(RotateArguments const& a, Take take) {
         register_butterflies<1, kRun>(v);
         lane_butterflies<32>(lane, r.size / kRun, v);
         if (r.size > 32 * kRun) register_butterflies<kRun, 2 * kRun>(v);
+        if constexpr (kScaled) {
 #pragma unroll
-        for (uint32_t i = 0; i < kRuns * kRun; ++i) v[i] *= after[i % kSigns];
-        if (r.to_bf16) round_to_bf16(v);
+            for (uint32_t i = 0; i < kRuns * kRun; ++i) v[i] *= after[i % kSigns];
+            if (r.to_bf16) round_to_bf16(v);
+        }
 #pragma unroll
         for (uint32_t i = 0; i < kRuns; ++i) {
             uint64_t run = first + i * 32 + lane;
@@ -77,7 +80,7 @@ template <typename T, typename U>
 __device__ inline void rotate(RotateArguments const& a) {
     // Accesses of 16 bytes on the wider side.
     constexpr uint32_t kRun = sizeof(T) == 2 && sizeof(U) == 2 ? 8 : 4;
-    rotate_along_k<kRun, T>(a, [&](uint64_t run, float const* y) {
+    rotate_along_k<kRun, true, T>(a, [&](uint64_t run, float const* y) {
         store_values<kRun>(static_cast<U*>(a.y) + run * kRun, a.y_aligned, kRun, y);
     });
 }
@@ -87,14 +90,26 @@ __device__ inline void rotate_amax(RotateArguments const& a) {
     constexpr uint32_t kRun = 16 / sizeof(T);
     __shared__ uint32_t warps[kWarps];
     uint32_t largest = 0;
-    rotate_along_k<kRun, T>(a, [&](uint64_t, float const* y) {
+    if (a.drop) {
+        rotate_along_k<kRun, true, T>(a, [&](uint64_t, float const* y) {
 #pragma unroll
-        for (uint32_t i = 0; i < kRun; ++i) {
-            uint32_t bits = magnitude_bits(y[i]);
-            if (a.drop && bits >= 0x7f800000u) bits = 0;
-            largest = bits > largest ? bits : largest;
-        }
-    });
+            for (uint32_t i = 0; i < kRun; ++i) {
+                uint32_t bits = magnitude_bits(y[i]);
+                if (bits >= 0x7f800000u) bits = 0;
+                largest = bits > largest ? bits : largest;
+            }
+        });
+    } else {
+        // Products by c, and roundings, keep the order: the largest alone goes through them.
+        float amax[2] = {0.0f, 0.0f};
+        rotate_along_k<kRun, false, T>(a, [&](uint64_t, float const* y) {
+#pragma unroll
+            for (uint32_t i = 0; i < kRun; ++i) amax[0] = max_magnitude_nan(amax[0], y[i]);
+        });
+        amax[0] *= a.rotation.scale;
+        if (a.rotation.to_bf16) round_to_bf16(amax);
+        largest = bits_of(amax[0]);
+    }
     largest = __reduce_max_sync(0xffffffffu, largest);
     if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = largest;
     __syncthreads();
@@ -106,7 +121,6 @@ __device__ inline void rotate_amax(RotateArguments const& a) {
 
 constexpr uint32_t kTileRows = 256, kTileColumns = 32, kRowThreads = 256;
 
-template <typename T, typename U>
 __device__ inline void rotate_rows(RotateArguments const& a) {
     __shared__ float2 tile[kTileRows][kTileColumns / 2];
     Rotation const& r = a.rotation;
@@ -120,7 +134,8 @@ __device__ inline void rotate_rows(RotateArguments const& a) {
     uint32_t signs_before = 0, signs_after = 0;  // a bit a register
 #pragma unroll
     for (uint32_t i = 0; i < 16; ++i) {
-        uint32_t before = signs_from(r, (group * 16 + i) % r.size), after = signs_from(r, row_after(i) % r.size);
+        uint32_t before = signs_from(r, group * 16 + i & (r.size - 1));
+        uint32_t after = signs_from(r, row_after(i) & (r.size - 1));
         signs_before |= (r.inverse ? 0 : before & 1) << i;
         signs_after |= (r.inverse ? after & 1 : 0) << i;
     }
@@ -130,15 +145,28 @@ __device__ inline void rotate_rows(RotateArguments const& a) {
         uint64_t column = at % columns * kTileColumns + 2 * pair;
         uint32_t there = column >= a.k ? 0 : a.k - column < 2 ? 1 : 2;
         uint32_t rows = uint32_t(a.rows - row < kTileRows ? a.rows - row : kTileRows);
-        T const* x = static_cast<T const*>(a.x) + matrix * a.batch_stride + row * a.row_stride + column;
-        U* y = static_cast<U*>(a.y) + (matrix * a.rows + row) * a.k + column;
+        bool whole = rows == kTileRows && there == 2;
         float left[16], right[16];
+        with_type(a.from, [&](auto* type) {
+            auto x = static_cast<decltype(type)>(const_cast<void*>(a.x));
+            x += matrix * a.batch_stride + (row + group * 16) * a.row_stride + column;
+            auto load = [&](bool aligned, auto in_row) {
+#pragma unroll
+                for (uint32_t i = 0; i < 16; ++i, x += a.row_stride) {
+                    float both[2];
+                    load_values<2>(x, aligned, in_row(i), both);
+                    left[i] = both[0], right[i] = both[1];
+                }
+            };
+            if (whole && a.x_aligned) {
+                load(true, [](uint32_t) { return 2; });
+            } else {
+                load(false, [&](uint32_t i) { return group * 16 + i < rows ? there : 0; });
+            }
+        });
 #pragma unroll
         for (uint32_t i = 0; i < 16; ++i) {
-            uint32_t from = group * 16 + i;
-            float both[2];
-            load_values<2>(x + from * a.row_stride, a.x_aligned, from < rows ? there : 0, both);
-            left[i] = signed_by(signs_before >> i, both[0]), right[i] = signed_by(signs_before >> i, both[1]);
+            left[i] = signed_by(signs_before >> i, left[i]), right[i] = signed_by(signs_before >> i, right[i]);
         }
         register_butterflies<1, 16>(left);
         register_butterflies<1, 16>(right);
@@ -160,33 +188,49 @@ __device__ inline void rotate_rows(RotateArguments const& a) {
         }
 #pragma unroll
         for (uint32_t i = 0; i < 16; ++i) {
-            float c = signed_by(signs_after >> i, r.scale), both[2] = {left[i] * c, right[i] * c};
-            if (r.to_bf16) round_to_bf16(both);
-            uint32_t to = row_after(i);
-            store_values<2>(y + to * a.k, a.y_aligned, to < rows ? there : 0, both);
+            float c = signed_by(signs_after >> i, r.scale);
+            left[i] *= c, right[i] *= c;
         }
+        if (r.to_bf16) round_to_bf16(left), round_to_bf16(right);
+        with_type(a.to, [&](auto* type) {
+            auto y = static_cast<decltype(type)>(a.y) + (matrix * a.rows + row) * a.k + column;
+            auto store = [&](bool aligned, auto in_row) {
+#pragma unroll
+                for (uint32_t i = 0; i < 16; ++i) {
+                    float both[2] = {left[i], right[i]};
+                    store_values<2>(y + row_after(i) * a.k, aligned, in_row(i), both);
+                }
+            };
+            if (whole && a.y_aligned) {
+                store(true, [](uint32_t) { return 2; });
+            } else {
+                store(false, [&](uint32_t i) { return row_after(i) < rows ? there : 0; });
+            }
+        });
     }
 }
 
 }  // namespace blockscale
 
-#define ENTRY(verb, name, threads, ...)                                                                          \
-    extern "C" __global__ void __launch_bounds__(threads)                                                        \
-        blockscale_##verb##_##name(__grid_constant__ blockscale::RotateArguments const a) {                      \
-        blockscale::verb<__VA_ARGS__>(a);                                                                        \
+#define ENTRY(verb, name, ...)                                                                  \
+    extern "C" __global__ void __launch_bounds__(32 * blockscale::kWarps)                       \
+        blockscale_##verb##_##name(__grid_constant__ blockscale::RotateArguments const a) {     \
+        blockscale::verb<__VA_ARGS__>(a);                                                       \
     }
-#define ROTATE(verb, threads)                                         \
-    ENTRY(verb, f32_f32, threads, float, float)                       \
-    ENTRY(verb, f32_bf16, threads, float, __nv_bfloat16)              \
-    ENTRY(verb, f32_f16, threads, float, __half)                      \
-    ENTRY(verb, bf16_f32, threads, __nv_bfloat16, float)              \
-    ENTRY(verb, bf16_bf16, threads, __nv_bfloat16, __nv_bfloat16)     \
-    ENTRY(verb, bf16_f16, threads, __nv_bfloat16, __half)             \
-    ENTRY(verb, f16_f32, threads, __half, float)                      \
-    ENTRY(verb, f16_bf16, threads, __half, __nv_bfloat16)             \
-    ENTRY(verb, f16_f16, threads, __half, __half)
-ROTATE(rotate, 32 * blockscale::kWarps)
-ROTATE(rotate_rows, blockscale::kRowThreads)
-ENTRY(rotate_amax, f32, 32 * blockscale::kWarps, float)
-ENTRY(rotate_amax, bf16, 32 * blockscale::kWarps, __nv_bfloat16)
-ENTRY(rotate_amax, f16, 32 * blockscale::kWarps, __half)
+ENTRY(rotate, f32_f32, float, float)
+ENTRY(rotate, f32_bf16, float, __nv_bfloat16)
+ENTRY(rotate, f32_f16, float, __half)
+ENTRY(rotate, bf16_f32, __nv_bfloat16, float)
+ENTRY(rotate, bf16_bf16, __nv_bfloat16, __nv_bfloat16)
+ENTRY(rotate, bf16_f16, __nv_bfloat16, __half)
+ENTRY(rotate, f16_f32, __half, float)
+ENTRY(rotate, f16_bf16, __half, __nv_bfloat16)
+ENTRY(rotate, f16_f16, __half, __half)
+ENTRY(rotate_amax, f32, float)
+ENTRY(rotate_amax, bf16, __nv_bfloat16)
+ENTRY(rotate_amax, f16, __half)
+
+extern "C" __global__ void __launch_bounds__(blockscale::kRowThreads)
+    blockscale_rotate_rows(__grid_constant__ blockscale::RotateArguments const a) {
+    blockscale::rotate_rows(a);
+}

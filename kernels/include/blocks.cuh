@@ -7,6 +7,8 @@
 // marked by the scale code 0xff, which no ordinary block has, and done by tiles.cuh in a launch
 // that follows. src/cuda/fast.rs says which calls come here; the others go to tiles.cuh at once.
 #pragma once
+#include <type_traits>
+
 #include "encode.cuh"
 #include "fast.cuh"
 #include "stage.cuh"
@@ -89,20 +91,45 @@ __device__ inline uint32_t encode_block(QuantizeBlocksArguments const& a, Scale 
     return code;
 }
 
+// A lane's block of the 32 from block `first` on, of which `left` are there.
+template <typename T, uint32_t kVectors>
+__device__ inline void load_blocks(QuantizeBlocksArguments const& a, uint4* stage, uint32_t lane, uint32_t first,
+                                   uint32_t left, uint4 (&run)[kVectors]) {
+    constexpr uint32_t kBlock = kVectors * 16 / sizeof(T);
+    if (a.dense && left >= 32) {
+        auto vectors = static_cast<uint4 const*>(a.x) + uint64_t(first) * kVectors;
+        load_runs<kVectors>(stage, lane, run, [&](uint32_t vector) { return __ldg(vectors + vector); });
+    } else {
+        load_runs<kVectors>(stage, lane, run, [&](uint32_t vector) {
+            uint32_t block = first + vector / kVectors, row = a.columns(block);
+            uint64_t column = block - row * a.columns.divisor;
+            T const* x = static_cast<T const*>(a.x) + row * a.row_stride + column * kBlock;
+            return vector < left * kVectors ? __ldg(reinterpret_cast<uint4 const*>(x) + vector % kVectors) : uint4{};
+        });
+    }
+}
+
 // What is quantized are the blocks as they lie in memory.
+template <typename T, uint32_t kBlock>
 struct AsTheyStand {
-    template <typename T, uint32_t kVectors, typename Encode>
-    __device__ inline void operator()(T const* type, uint32_t, uint4 const (&run)[kVectors], Encode encode) const {
+    static constexpr uint32_t kBytes = sizeof(T);  // at most, of a value
+
+    template <typename Load, typename Encode>
+    __device__ inline void operator()(uint32_t, Load load, Encode encode) const {
+        T const* type = nullptr;
+        uint4 run[kBlock * sizeof(T) / 16];
+        load(type, run);
         encode(type, run);
     }
 };
 
-// `turn(type, lane, run, encode)` calls `encode(type, run)` with the values to be quantized.
-template <typename T, typename Element, typename Scale, uint32_t kBlock, bool kDrawn, typename Turn>
-__device__ inline void quantize_blocks(Profile const& profile, QuantizeBlocksArguments const& a, Turn const& turn) {
-    constexpr uint32_t kVectors = kBlock * sizeof(T) / 16;
+// `values(lane, load, encode)` has `load(type, run)` bring the blocks of a warp, and calls
+// `encode(type, run)` with those that are to be quantized.
+template <typename Element, typename Scale, uint32_t kBlock, bool kDrawn, typename Values>
+__device__ inline void quantize_blocks(Profile const& profile, QuantizeBlocksArguments const& a,
+                                       Values const& values) {
     constexpr uint32_t kWords = Element::kWords * kBlock / 8;
-    __shared__ uint4 stages[kWarps][32 * kVectors];
+    __shared__ uint4 stages[kWarps][32 * kBlock * Values::kBytes / 16];
     __shared__ typename Scale::Constants constants;
     if (threadIdx.x < 32) {  // one warp works out what all need
         TensorFactors tensor = tensor_factors(profile, a.amax ? *a.amax : a.amax_value);
@@ -122,19 +149,6 @@ __device__ inline void quantize_blocks(Profile const& profile, QuantizeBlocksArg
     uint4* stage = stages[warp];
     for (uint32_t first = (blockIdx.x * kWarps + warp) * 32; first < a.blocks; first += gridDim.x * (kWarps * 32)) {
         uint32_t left = a.blocks - first;
-        uint4 run[kVectors];
-        if (a.dense && left >= 32) {
-            auto vectors = static_cast<uint4 const*>(a.x) + uint64_t(first) * kVectors;
-            load_runs<kVectors>(stage, lane, run, [&](uint32_t vector) { return __ldg(vectors + vector); });
-        } else {
-            load_runs<kVectors>(stage, lane, run, [&](uint32_t vector) {
-                uint32_t block = first + vector / kVectors, row = a.columns(block);
-                uint64_t column = block - row * a.columns.divisor;
-                T const* x = static_cast<T const*>(a.x) + row * a.row_stride + column * kBlock;
-                return vector < left * kVectors ? __ldg(reinterpret_cast<uint4 const*>(x) + vector % kVectors) : uint4{};
-            });
-        }
-
         uint32_t block = first + lane;
         uint32_t row = 0, group = 0;
         if (kDrawn) {
@@ -143,13 +157,16 @@ __device__ inline void quantize_blocks(Profile const& profile, QuantizeBlocksArg
             row += a.draws.row_offset;
         }
         uint32_t code, words[kWords];
-        turn(static_cast<T const*>(nullptr), lane, run, [&](auto type, auto const& values) {
+        auto load = [&](auto type, auto& run) {
+            load_blocks<std::remove_const_t<std::remove_pointer_t<decltype(type)>>>(a, stage, lane, first, left, run);
+        };
+        values(lane, load, [&](auto type, auto const& run) {
             if constexpr (!kDrawn) {
-                code = encode_block<Element, kBlock, Drawn::No>(a, rule, type, values, row, group, words);
+                code = encode_block<Element, kBlock, Drawn::No>(a, rule, type, run, row, group, words);
             } else if (a.draws.draw_bits == 16) {
-                code = encode_block<Element, kBlock, Drawn::Halves>(a, rule, type, values, row, group, words);
+                code = encode_block<Element, kBlock, Drawn::Halves>(a, rule, type, run, row, group, words);
             } else {
-                code = encode_block<Element, kBlock, Drawn::Bytes>(a, rule, type, values, row, group, words);
+                code = encode_block<Element, kBlock, Drawn::Bytes>(a, rule, type, run, row, group, words);
             }
         });
 

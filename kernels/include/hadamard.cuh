@@ -15,6 +15,21 @@ struct Rotation {
     uint32_t signs[8];  // bit i set: sign i is -1
 };
 
+// The type of values, where one kernel takes any.
+enum class Dtype : uint32_t { F32, Bf16, F16 };
+
+// Calls `f` with a null pointer of that type.
+template <typename F>
+__device__ inline void with_type(Dtype dtype, F f) {
+    if (dtype == Dtype::F32) {
+        f(static_cast<float*>(nullptr));
+    } else if (dtype == Dtype::Bf16) {
+        f(static_cast<__nv_bfloat16*>(nullptr));
+    } else {
+        f(static_cast<__half*>(nullptr));
+    }
+}
+
 // The signs from `at` on as bits, as far as their word goes.
 __device__ inline uint32_t signs_from(Rotation const& r, uint32_t at) { return r.signs[at / 32] >> (at % 32); }
 

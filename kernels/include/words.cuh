@@ -24,7 +24,8 @@ __device__ inline void store_words(void* to, uint32_t const (&words)[N]) {
     if constexpr (N == 1) {
         *static_cast<uint32_t*>(to) = words[0];
     } else if constexpr (N == 2) {
-        *static_cast<uint2*>(to) = uint2{words[0], words[1]};
+        // One number: of two the compiler would make two stores.
+        *static_cast<uint64_t*>(to) = words[0] | uint64_t(words[1]) << 32;
     } else {
         *static_cast<uint4*>(to) = uint4{words[0], words[1], words[2], words[3]};
     }

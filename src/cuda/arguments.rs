@@ -295,6 +295,8 @@ pub(super) struct RotateArguments {
     pub x_aligned: u32,
     pub y_aligned: u32,
     pub drop: u32,
+    pub from: u32,
+    pub to: u32,
     pub rotation: Rotation,
 }
 
@@ -336,7 +338,7 @@ mod tests {
         }
         assert_eq!(checked, 11);
         assert_eq!(size_of::<GroupedArguments>(), 168);
-        assert_eq!(size_of::<RotateArguments>(), 128);
+        assert_eq!(size_of::<RotateArguments>(), 136);
         assert_eq!(size_of::<DeviceProfile>(), 2 * 40 + 17 * 4);
     }
 }

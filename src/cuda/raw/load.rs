@@ -29,8 +29,8 @@ pub(super) struct Loaded {
     pub(super) quantize_grouped: ByDtype,
     pub(super) quantize_rotated: ByDtype,
     pub(super) quantize_rotated_marked: ByDtype,
-    /// As [`quantize_blocks`](Self::quantize_blocks).
-    pub(super) quantize_rotated_blocks: [[ByDtype; 2]; fast::KERNELS.len()],
+    /// By kernel of [`fast::KERNELS`], then nearest and drawn; each takes any type.
+    pub(super) quantize_rotated_blocks: [[sys::CUfunction; 2]; fast::KERNELS.len()],
     pub(super) group_amax: ByDtype,
     pub(super) group_rows: sys::CUfunction,
     pub(super) dequantize: ByDtype,
@@ -40,8 +40,9 @@ pub(super) struct Loaded {
     pub(super) amax_clear: sys::CUfunction,
     pub(super) relayout_scales: sys::CUfunction,
     pub(super) relayout_codes: sys::CUfunction,
-    /// By axis (K, rows), type of x, type of y.
-    pub(super) rotate: [[ByDtype; 3]; 2],
+    /// By type of x, then type of y.
+    pub(super) rotate: [ByDtype; 3],
+    pub(super) rotate_rows: sys::CUfunction,
     pub(super) rotate_amax: ByDtype,
 }
 
@@ -99,23 +100,22 @@ impl Kernels {
             (unit("quantize")?, unit("quantize_blocks")?, unit("quantize_grouped")?);
         let (dequantize, decode) = (unit("dequantize")?, unit("dequantize_blocks")?);
         let (amax, relayout) = (unit("amax")?, unit("relayout")?);
-        let rotate = unit("rotate")?;
-        let from_each = |verb: &str| {
-            let mut functions = [[std::ptr::null_mut(); 3]; 3];
-            for (functions, (_, from)) in functions.iter_mut().zip(Dtype::ALL) {
-                *functions = by_dtype(rotate, &format!("{verb}_{from}"))?;
-            }
-            Ok::<_, CudaError>(functions)
-        };
-        let rotated = unit("quantize_rotated")?;
-        let by_block = |module, verb: &str| {
-            let mut functions = [[[std::ptr::null_mut(); 3]; 2]; fast::KERNELS.len()];
-            for ([nearest, drawn], (.., name)) in functions.iter_mut().zip(fast::KERNELS) {
-                *nearest = by_dtype(module, &format!("{verb}_{name}"))?;
-                *drawn = by_dtype(module, &format!("{verb}_{name}_drawn"))?;
-            }
-            Ok::<_, CudaError>(functions)
-        };
+        let (rotate, rotated) = (unit("rotate")?, unit("quantize_rotated")?);
+        let mut rotate_from = [[std::ptr::null_mut(); 3]; 3];
+        for (functions, (_, from)) in rotate_from.iter_mut().zip(Dtype::ALL) {
+            *functions = by_dtype(rotate, &format!("rotate_{from}"))?;
+        }
+        let mut quantize_blocks = [[[std::ptr::null_mut(); 3]; 2]; fast::KERNELS.len()];
+        for ([nearest, drawn], (.., name)) in quantize_blocks.iter_mut().zip(fast::KERNELS) {
+            *nearest = by_dtype(blocks, &format!("quantize_{name}"))?;
+            *drawn = by_dtype(blocks, &format!("quantize_{name}_drawn"))?;
+        }
+        let mut quantize_rotated_blocks = [[std::ptr::null_mut(); 2]; fast::KERNELS.len()];
+        for ([nearest, drawn], (.., name)) in quantize_rotated_blocks.iter_mut().zip(fast::KERNELS)
+        {
+            *nearest = one(rotated, &format!("quantize_rotated_{name}"))?;
+            *drawn = one(rotated, &format!("quantize_rotated_{name}_drawn"))?;
+        }
         let mut dequantize_blocks = [[std::ptr::null_mut(); 3]; fast::DECODERS.len()];
         for (functions, (.., name)) in dequantize_blocks.iter_mut().zip(fast::DECODERS) {
             *functions = by_dtype(decode, &format!("dequantize_{name}"))?;
@@ -124,11 +124,11 @@ impl Kernels {
             capability,
             quantize: by_dtype(quantize, "quantize")?,
             quantize_marked: by_dtype(quantize, "quantize_marked")?,
-            quantize_blocks: by_block(blocks, "quantize")?,
+            quantize_blocks,
             quantize_grouped: by_dtype(grouped, "quantize_grouped")?,
             quantize_rotated: by_dtype(rotated, "quantize_rotated")?,
             quantize_rotated_marked: by_dtype(rotated, "quantize_rotated_marked")?,
-            quantize_rotated_blocks: by_block(rotated, "quantize_rotated")?,
+            quantize_rotated_blocks,
             group_amax: by_dtype(grouped, "quantize_group_amax")?,
             group_rows: one(grouped, "quantize_group_rows")?,
             dequantize: by_dtype(dequantize, "dequantize")?,
@@ -137,7 +137,8 @@ impl Kernels {
             amax_clear: one(amax, "amax_clear")?,
             relayout_scales: one(relayout, "relayout_scales")?,
             relayout_codes: one(relayout, "relayout_codes")?,
-            rotate: [from_each("rotate")?, from_each("rotate_rows")?],
+            rotate: rotate_from,
+            rotate_rows: one(rotate, "rotate_rows")?,
             rotate_amax: by_dtype(rotate, "rotate_amax")?,
             modules,
         };
@@ -195,7 +196,7 @@ impl Kernels {
         unsafe { launch(function, self.blocks(work, THREADS), THREADS, stream, &mut parameters) }
     }
 
-    /// The same for a kernel that takes a rotation last, where there is one to take.
+    /// The same for a kernel that takes a rotation and the type of x last, where there is one to take.
     ///
     /// # Safety
     /// As [`launch`](Self::launch).
@@ -206,13 +207,14 @@ impl Kernels {
         stream: sys::CUstream,
         profile: &DeviceProfile,
         arguments: &A,
-        rotation: Option<&Rotation>,
+        rotation: Option<&(Rotation, u32)>,
     ) -> Result<(), CudaError> {
-        let Some(rotation) = rotation else {
+        let Some((rotation, dtype)) = rotation else {
             // SAFETY: the caller's promise.
             return unsafe { self.launch_with(function, work, stream, profile, arguments) };
         };
-        let mut parameters = [parameter(profile), parameter(arguments), parameter(rotation)];
+        let mut parameters =
+            [parameter(profile), parameter(arguments), parameter(rotation), parameter(dtype)];
         // SAFETY: the caller's promise.
         unsafe { launch(function, self.blocks(work, THREADS), THREADS, stream, &mut parameters) }
     }

@@ -174,22 +174,17 @@ impl Kernels {
         let device = DeviceProfile::new(profile);
         let dtype = x.dtype as usize;
         let loaded = &self.loaded;
-        let (generic, marked, whole_blocks) = match rotation {
-            None => (&loaded.quantize, &loaded.quantize_marked, &loaded.quantize_blocks),
-            Some(_) => (
-                &loaded.quantize_rotated,
-                &loaded.quantize_rotated_marked,
-                &loaded.quantize_rotated_blocks,
-            ),
+        let (generic, marked) = match rotation {
+            None => (loaded.quantize[dtype], loaded.quantize_marked[dtype]),
+            Some(_) => (loaded.quantize_rotated[dtype], loaded.quantize_rotated_marked[dtype]),
         };
-        let turned = rotation.map(|hadamard| Rotation::new(hadamard, false));
+        let turned = rotation.map(|hadamard| (Rotation::new(hadamard, false), x.dtype as u32));
         let turned = turned.as_ref();
         let Some(call) = FastCall::new(profile, rounding, blocks_of, x, extents, codes) else {
             // One thread even for nothing: it stores the tensor scale.
-            let function = generic[dtype];
             // SAFETY: the caller's promise.
             return unsafe {
-                self.launch_rotated(function, work, stream, &device, &arguments, turned)
+                self.launch_rotated(generic, work, stream, &device, &arguments, turned)
             };
         };
         let fast = QuantizeBlocksArguments {
@@ -207,12 +202,16 @@ impl Kernels {
             scale: call.scale,
             draws: arguments.draws,
         };
-        let function = whole_blocks[call.kernel][usize::from(call.drawn)][dtype];
+        let (kernel, drawn) = (call.kernel, usize::from(call.drawn));
+        let function = match rotation {
+            None => loaded.quantize_blocks[kernel][drawn][dtype],
+            Some(_) => loaded.quantize_rotated_blocks[kernel][drawn],
+        };
         let sixteens = u64::from(call.blocks).div_ceil(16);
         // SAFETY: the caller's promise.
         unsafe {
             self.launch_rotated(function, call.blocks.into(), stream, &device, &fast, turned)?;
-            self.launch_rotated(marked[dtype], sixteens, stream, &device, &arguments, turned)
+            self.launch_rotated(marked, sixteens, stream, &device, &arguments, turned)
         }
     }
 }

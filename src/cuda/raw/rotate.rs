@@ -54,16 +54,20 @@ impl Kernels {
         let row_bytes = if turn.axis == Axis::Rows { arguments.k * to.size() } else { 0 };
         let arguments = RotateArguments {
             y,
+            to: to as u32,
             y_aligned: (y | row_bytes).is_multiple_of(run * to.size()).into(),
             ..arguments
         };
         let elements = arguments.batches * arguments.rows * arguments.k;
-        let function = self.loaded.rotate[turn.axis as usize][x.dtype as usize][to as usize];
-        let (work, threads) = match turn.axis {
-            Axis::K => (elements.div_ceil(PER_THREAD), THREADS),
+        let (function, work, threads) = match turn.axis {
+            Axis::K => {
+                let function = self.loaded.rotate[x.dtype as usize][to as usize];
+                (function, elements.div_ceil(PER_THREAD), THREADS)
+            }
             Axis::Rows => {
                 let tiles = arguments.rows.div_ceil(TILE.0) * arguments.k.div_ceil(TILE.1);
-                (arguments.batches * tiles * u64::from(ROW_THREADS), ROW_THREADS)
+                let work = arguments.batches * tiles * u64::from(ROW_THREADS);
+                (self.loaded.rotate_rows, work, ROW_THREADS)
             }
         };
         match elements {
@@ -146,6 +150,8 @@ fn rotate_arguments(turn: Turn, x: Input<'_>, run: u64) -> Result<RotateArgument
         x_aligned: (x.pointer | gaps).is_multiple_of(run * size).into(),
         y_aligned: 0,
         drop: 0,
+        from: x.dtype as u32,
+        to: 0,
         rotation: Rotation::new(hadamard, inverse),
     })
 }
