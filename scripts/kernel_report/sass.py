@@ -7,7 +7,7 @@ among all in which what enters a block leaves it: a circulation of least cost.
 
 Copies of a line in several blocks share its count. Of a loop that ptxas unrolled, the copy with the
 most iterations is taken to have run them all, and the assembler's slow paths (operands at the
-edges of the range in a division or square root) none.
+edges of the range in a division or square root, shuffles of a warp whose lanes came apart) none.
 """
 
 import re
@@ -65,8 +65,9 @@ class Block:
         return bool(self.code) and self.code[-1].name in ("BRA", "EXIT", "RET", "BRX", "JMP", "BSYNC")
 
     def is_slow(self) -> bool:
-        """Whether it calls the assembler's handling of rare operands."""
-        return any(i.name == "CALL" and i.targets[0].endswith("_slowpath") for i in self.code if i.targets)
+        """Whether it calls the assembler's handling of rare operands, or brings lanes together again."""
+        calls = any(i.name == "CALL" and i.targets[0].endswith("_slowpath") for i in self.code if i.targets)
+        return calls or any(i.opcode.startswith("WARPSYNC.COLLECTIVE") for i in self.code)
 
     def keys(self, executed: dict[int, int]) -> Counter[Key]:
         """How often each opcode of each line that the emulator knows stands here."""
@@ -193,18 +194,20 @@ def ballots(blocks: list[Block], executed: dict[int, int]) -> list[Counter[float
     keys = [block.keys(executed) for block in blocks]
     copies = [statistics.median_low(found.values()) if found else 1 for found in keys]
     most: Counter[Key] = Counter()
-    for found, many in zip(keys, copies):
+    quick = [(found, many) for block, found, many in zip(blocks, keys, copies) if not block.is_slow()]
+    for found, many in quick:
         for key in found:
             most[key] = max(most[key], many)
     sharers: Counter[Key] = Counter()
-    for found, many in zip(keys, copies):
+    for found, many in quick:
         sharers.update(key for key in found if most[key] == many)
     result = []
     for block, found, many in zip(blocks, keys, copies):
         votes: Counter[float] = Counter()
         for key in found:
-            share = executed[key[0]] / (many * sharers[key]) if most[key] == many else 0.0
-            votes[0.0 if block.is_slow() else share] += STAYS_WEIGHT if key[1].split(".")[0] in STAYS else 1
+            runs = most[key] == many and not block.is_slow()
+            share = executed[key[0]] / (many * sharers[key]) if runs else 0.0
+            votes[share] += STAYS_WEIGHT if key[1].split(".")[0] in STAYS else 1
         result.append(votes)
     return result
 
