@@ -30,6 +30,9 @@
 //! with a tensor scale are given the tensor's amax, but in rows of `amax+quantize`, whose floor reads
 //! the values twice. Column `input` is the type of the floats, decoded ones included.
 //!
+//! Rows of `both` write the codes and the scales of both directions; where a rotation is named the columns
+//! have it.
+//!
 //! Without `--bench` (`cargo test --benches`) each row runs once on a small tensor and is compared with
 //! the reference, and nothing is timed.
 #![allow(unsafe_code)] // memory maps, vector loads and stores

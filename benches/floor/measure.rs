@@ -7,7 +7,9 @@ use crate::rows::{Float, Operation, Row};
 use crate::traffic::{self, Part, STEP, Stores};
 use crate::{Result, machine, report};
 use blockscale::numerics::TensorScale;
-use blockscale::{Backend, Cpu, Quantize, QuantizedTensor, Real, Rotate, amax_with};
+use blockscale::{
+    Axis, Backend, Cpu, Quantize, QuantizeBoth, QuantizedTensor, Real, Rotate, amax_with,
+};
 use half::{bf16, f16};
 use rayon::ThreadPool;
 use std::collections::BTreeMap;
@@ -65,8 +67,9 @@ impl Bench {
             f32: Memory::new(4 * elements)?,
             half: Memory::new(2 * elements)?,
             held: None,
-            codes: Memory::new(elements)?,
-            scales: Memory::new(elements / 16)?,
+            // Of both directions.
+            codes: Memory::new(2 * elements)?,
+            scales: Memory::new(elements / 8)?,
             decoded: Memory::new(4 * elements)?,
         };
         fill(memory.f32.values::<f32>(elements));
@@ -213,6 +216,18 @@ impl Buffers {
         if row.operation != Operation::AmaxQuantize && profile.tensor_scale_name().is_some() {
             quantize = quantize.tensor_amax(amax_with(x, Cpu::new()));
         }
+        if row.operation == Operation::Both {
+            let mut columns = quantize;
+            if let Some(hadamard) = row.rotation {
+                let turned = Rotate::new(hadamard).along(Axis::Rows).run_as::<f32, _>(x, &shape)?;
+                columns = quantize.rotated(hadamard).tensor_amax(amax_with(&turned, Cpu::new()));
+            }
+            let both = QuantizeBoth::new(quantize, columns);
+            let bytes = both.output_bytes(&shape)?;
+            let [codes, scales] = [0, 1].map(|i| bytes[0][i] + bytes[1][i]);
+            let (codes, scales) = (self.codes.bytes(codes), self.scales.bytes(scales));
+            return Ok(Box::new(BothWork { both, x, shape, codes, scales, bytes }));
+        }
         if let Some(hadamard) = row.rotation {
             quantize = quantize.rotated(hadamard);
         }
@@ -268,6 +283,37 @@ impl<T: Real> Work for QuantizeWork<'_, T> {
         expected.codes().as_bytes() == self.codes
             && expected.scales().as_bytes() == self.scales
             && expected.tensor_scale() == self.stored
+    }
+}
+
+/// Outputs of both directions behind each other, whose floor is one read and both writes.
+struct BothWork<'a, T> {
+    both: QuantizeBoth,
+    x: &'a [T],
+    shape: [usize; 2],
+    codes: &'a mut [u8],
+    scales: &'a mut [u8],
+    bytes: [[usize; 2]; 2],
+}
+
+impl<T: Real> Work for BothWork<'_, T> {
+    fn run(&mut self) {
+        let (row_codes, column_codes) = self.codes.split_at_mut(self.bytes[0][0]);
+        let (row_scales, column_scales) = self.scales.split_at_mut(self.bytes[0][1]);
+        let (rows, columns) = ([row_codes, row_scales], [column_codes, column_scales]);
+        let done = self.both.run_into(self.x, &self.shape, rows, columns);
+        done.expect("checked with the first call");
+    }
+    fn floor(&mut self, pool: Option<&ThreadPool>) {
+        let (read, written, written_last) = (bytes_of(self.x), &mut *self.codes, &mut *self.scales);
+        let part = Part { read, read_first: &[], written, written_last };
+        traffic::run(part, self.x.len(), Stores::Plain, pool);
+    }
+    fn check(&mut self) -> bool {
+        let expected = self.both.backend(Backend::Reference).run(self.x, &self.shape);
+        let (rows, columns) = expected.expect("ran before");
+        let all = |of: fn(&QuantizedTensor) -> &[u8]| [of(&rows), of(&columns)].concat();
+        all(|q| q.codes().as_bytes()) == self.codes && all(|q| q.scales().as_bytes()) == self.scales
     }
 }
 

@@ -13,6 +13,8 @@ pub enum Operation {
     Dequantize,
     Amax,
     Rotate,
+    /// Quantize in both directions; a rotation is that of the columns.
+    Both,
 }
 
 /// The type of the floats.
@@ -73,6 +75,8 @@ impl Row {
             Operation::Dequantize => "dequantize",
             Operation::Amax => "amax",
             Operation::Rotate => "",
+            Operation::Both if self.rotation.is_some() => "+both",
+            Operation::Both => "both",
         };
         rotate + verb
     }
@@ -128,6 +132,16 @@ fn dequantize(profile: Profile, float: Float) -> Row {
     Row { operation: Operation::Dequantize, ..quantize(profile, Draws::Nearest, float) }
 }
 
+fn both(profile: Profile, draws: Draws, float: Float) -> Row {
+    Row { operation: Operation::Both, ..quantize(profile, draws, float) }
+}
+
+/// As TransformerEngine has it.
+fn both_rotated(draws: Draws, float: Float) -> Row {
+    let row = both(Profile::default_for(Format::NVFP4), draws, float);
+    Row { rotation: Some(Hadamard::TRANSFORMER_ENGINE), ..row }
+}
+
 fn amax(float: Float) -> Row {
     let (operation, draws) = (Operation::Amax, Draws::Nearest);
     Row { operation, rotation: None, profile: None, draws, float, threads: 1 }
@@ -171,6 +185,8 @@ fn usual() -> Vec<Row> {
     rows.extend([16, 128].map(|size| rotate(size, Float::F32)));
     let [mxfp4, nvfp4] = fours.map(|profile| quantize(profile, Draws::Nearest, Float::F32));
     rows.extend([rotated(128, mxfp4), rotated(16, nvfp4)]);
+    rows.extend(fours.map(|profile| both(profile, Draws::Nearest, Float::F32)));
+    rows.push(both_rotated(Draws::Nearest, Float::F32));
     rows
 }
 
@@ -205,6 +221,11 @@ fn all() -> Vec<Row> {
                 rotated(size, quantize(Profile::default_for(format), draws, Float::F32))
             },
         ));
+    }
+    let turned = [Format::MXFP4, Format::NVFP4, Format::MXFP8_E4M3].map(Profile::default_for);
+    for float in [Float::F32, Float::Bf16, Float::F16] {
+        rows.extend(turned.map(|profile| both(profile, Draws::Nearest, float)));
+        rows.extend([Draws::Nearest, Draws::Eight].map(|draws| both_rotated(draws, float)));
     }
     rows
 }
