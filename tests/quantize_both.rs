@@ -216,6 +216,39 @@ fn built_formats() {
     }
 }
 
+/// Whole groups of rows and whole vectors of columns, which kernels take as they stand, and what is left beside
+/// and below them; with rotations of a square and of more.
+fn standing_columns<T: Real>(seed: u64) {
+    let mut random = Random(seed);
+    let levels = [Level::Portable, Level::Avx2, Level::Avx512];
+    let cpus = levels.into_iter().filter_map(|level| Cpu::new().level(level).ok());
+    let backends: Vec<Backend> = cpus.map(Backend::Cpu).collect();
+    let rows = (Quantize::new(Profile::default_for(Format::MXFP8_E4M3)), Rounding::Nearest);
+    for profile in named() {
+        let plain = Quantize::new(profile);
+        let of = |size| plain.rotated(Hadamard::new(size).unwrap().with_drawn_signs(3, "w"));
+        let te = plain.rotated(Hadamard::TRANSFORMER_ENGINE);
+        for (how, shape) in [
+            (plain, [1, 384, 48]),
+            (plain, [2, 130, 37]),
+            (te, [1, 128, 32]),
+            (of(16), [1, 272, 16]),
+            (of(128), [1, 384, 33]),
+        ] {
+            let case = Case { rows, columns: (how, Rounding::Nearest) };
+            case.compare(&random.values::<T>(elements(shape)), shape, &backends);
+            case.compare(&random.hostile::<T>(elements(shape)), shape, &backends);
+        }
+    }
+}
+
+#[test]
+fn columns_as_they_stand() {
+    standing_columns::<f32>(9);
+    standing_columns::<bf16>(10);
+    standing_columns::<f16>(11);
+}
+
 /// Many bands, strips and pieces; every level, and threads that share strips.
 #[test]
 fn threads_and_levels_change_nothing() {

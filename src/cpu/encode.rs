@@ -204,7 +204,7 @@ impl<'a, S: Simd, const KIND: usize, const EVEN: bool, const FORM: usize>
 
     /// The codes of four vectors, by the way that the plan's rounding has.
     #[inline(always)]
-    fn half<const BELOW_8: bool>(
+    pub(super) fn half<const BELOW_8: bool>(
         &self,
         first: usize,
         x: &[S::F; 8],

@@ -6,12 +6,13 @@
 //! scale at the end of its range) goes to the reference, and so do whole tensors of profiles and formats
 //! that no plan knows: the same bytes, slowly. [`rotate`](mod@rotate) has kernels of its own; what is rotated
 //! or transposed before it is quantized ([`rotated`], [`quantize_both`](mod@quantize_both)) goes through small
-//! buffers to the same kernels.
+//! buffers to the same kernels, or, of the columns, to that of [`columns`].
 // Loops over vectors index several arrays of them.
 #![allow(clippy::needless_range_loop)]
 
 mod amax;
 mod clip_mask;
+mod columns;
 mod dequantize;
 mod draws;
 mod encode;
@@ -30,6 +31,7 @@ mod scale;
 mod search;
 mod simd;
 mod threads;
+mod transpose;
 
 pub(crate) use clip_mask::clip_mask;
 pub(crate) use environment::FloatEnvironment;

@@ -1,5 +1,6 @@
 //! Quantize: groups of 128 elements, in one pass over the input.
 
+use super::columns::{self, Columns, ColumnsKernel};
 use super::draws::GroupDraws;
 use super::encode::{E2M1, Encoder, FLOAT, INT4, INTEGER, Input, load_group, maxima};
 use super::pieces::{Cut, PREFETCH_BYTES, Sizes, is_whole, piece};
@@ -72,7 +73,11 @@ impl<'a> Worker<'a> {
 
     /// The length of rows of the job, `elements` in all: only draws tell rows apart that follow each other.
     pub(super) fn row(&self, elements: usize) -> usize {
-        let k = self.job.extents.k;
+        self.row_of(self.job.extents.k, elements)
+    }
+
+    /// The same of parts of rows, k elements each.
+    pub(super) fn row_of(&self, k: usize, elements: usize) -> usize {
         match is_whole(self.job.profile.format(), k) && self.job.rounding == Rounding::Nearest {
             true => elements,
             false => k,
@@ -80,13 +85,29 @@ impl<'a> Worker<'a> {
     }
 
     pub(super) fn piece<T: Real + Input>(&self, piece: Piece<'_, T>) -> Result<()> {
+        self.piece_before(piece, None)
+    }
+
+    /// The same, with other memory asked for meanwhile than what is behind the piece.
+    pub(super) fn piece_before<T: Real + Input>(
+        &self,
+        piece: Piece<'_, T>,
+        ahead: Option<Ahead>,
+    ) -> Result<()> {
         match &self.plan {
             Some(plan) => match plan.search {
                 Some(search) => search::run(self.level, plan, search, self.job, piece),
-                None => run(self.level, Work { plan, job: self.job, piece, rotated: None }),
+                None => run(self.level, Work { plan, job: self.job, piece, ahead, rotated: None }),
             },
             None => specified(self.job, piece),
         }
+    }
+
+    /// What quantizes columns as they stand, if there is a kernel for it.
+    pub(super) fn columns<T: Real + Input>(&self) -> Option<Upright<'_, T>> {
+        let (plan, job) = (self.plan.as_ref()?, self.job);
+        let kernel = columns::kernel(plan, job)?;
+        Some(Upright { kernel, plan, level: self.level, job })
     }
 
     /// What rotates rows in the kernel that quantizes them, if there is one for the plan.
@@ -98,6 +119,20 @@ impl<'a> Worker<'a> {
             }
             false => None,
         }
+    }
+}
+
+/// A [`Worker`] whose kernel takes columns.
+pub(super) struct Upright<'a, T> {
+    kernel: ColumnsKernel<T>,
+    plan: &'a Plan,
+    level: Level,
+    job: &'a Job,
+}
+
+impl<T> Upright<'_, T> {
+    pub(super) fn columns(&self, columns: Columns<'_, T>) -> Result<()> {
+        (self.kernel)(self.level, self.plan, self.job, columns)
     }
 }
 
@@ -115,7 +150,8 @@ impl Rotating<'_> {
         let Piece { x, codes, scales, row, column, k } = piece;
         let (x, rotated) = (&[][..], Some(Rotated { x: T::slice(x), steps }));
         let piece = Piece { x, codes, scales, row, column, k };
-        (self.kernel)(self.level, Work { plan: self.plan, job: self.job, piece, rotated })
+        let (plan, job) = (self.plan, self.job);
+        (self.kernel)(self.level, Work { plan, job, piece, ahead: None, rotated })
     }
 }
 
@@ -259,6 +295,8 @@ struct Work<'a, T> {
     plan: &'a Plan,
     job: &'a Job,
     piece: Piece<'a, T>,
+    /// What memory is asked for meanwhile, if not what is behind the piece.
+    ahead: Option<Ahead>,
     /// In place of the elements of the piece.
     rotated: Option<Rotated<'a>>,
 }
@@ -371,11 +409,11 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool, co
     fn chunk<S: Simd>(
         job: &Job,
         group: &Group<'_, S, KIND, FORM, EVEN>,
+        ahead: &mut Option<Ahead>,
         x: &[[T; GROUP]],
         codes: &mut [u8],
         scales: &mut [u8],
-        row: usize,
-        column: usize,
+        [row, column]: [usize; 2],
     ) -> Result<()> {
         let (group_codes, group_scales) = (Group::<S, KIND, FORM, EVEN>::CODES, group.scales());
         let mut chosen = [GroupScales::NONE; CHUNK];
@@ -388,7 +426,7 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool, co
         let (pairs, last) = x.as_chunks::<2>();
         for (i, pair) in pairs.iter().enumerate() {
             for j in 0..2 {
-                prefetch(group.simd, &pair[j]);
+                ask(group.simd, ahead, &pair[j]);
                 draws[2 * i + j] = group.draws(row, column + (2 * i + j) * GROUP);
             }
             let [first, second] = group.choose_two(pair);
@@ -396,7 +434,7 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool, co
             keep(2 * i + 1, second);
         }
         for x in last {
-            prefetch(group.simd, x);
+            ask(group.simd, ahead, x);
             draws[2 * pairs.len()] = group.draws(row, column + 2 * pairs.len() * GROUP);
             keep(2 * pairs.len(), group.choose(x));
         }
@@ -417,7 +455,7 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool, co
     #[inline(always)]
     fn rows<S: Simd>(self, group: Group<'_, S, KIND, FORM, EVEN>) -> Result<()> {
         let (group_codes, group_scales) = (Group::<S, KIND, FORM, EVEN>::CODES, group.scales());
-        let Work { plan: _, job, piece, rotated } = self.0;
+        let Work { plan: _, job, piece, mut ahead, rotated } = self.0;
         let Piece { x, codes, scales, row, column, k } = piece;
         let rotation = match rotated {
             Some(rotated) if ROTATED => Some((Rotation::new(group.simd, rotated.steps), rotated.x)),
@@ -444,7 +482,7 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool, co
                     }
                     None => x[first + before..][..groups * GROUP].as_chunks::<GROUP>().0,
                 };
-                Self::chunk(job, &group, x, codes, scales, row, column + before)?;
+                Self::chunk(job, &group, &mut ahead, x, codes, scales, [row, column + before])?;
             }
             let (before, used) = (whole * GROUP, k % GROUP);
             if used > 0 {
@@ -536,6 +574,37 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool, co
     }
 }
 
+/// Memory that is asked for group by group: runs of `run` bytes that begin `stride` bytes behind each other.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    at: usize,
+    /// Where the run ends.
+    end: usize,
+    run: usize,
+    stride: usize,
+    /// Bytes for a group.
+    step: usize,
+}
+
+impl Ahead {
+    /// Runs of so many bytes, of which a group asks for `step`.
+    pub(super) fn runs(at: usize, run: usize, stride: usize, step: usize) -> Self {
+        Self { at, end: at.wrapping_add(run), run, stride, step }
+    }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(&mut self, simd: S) {
+        for line in (0..self.step).step_by(64) {
+            simd.prefetch(core::ptr::without_provenance::<u8>(self.at.wrapping_add(line)));
+        }
+        self.at = self.at.wrapping_add(self.step);
+        if self.at >= self.end {
+            self.at = self.end.wrapping_sub(self.run).wrapping_add(self.stride);
+            self.end = self.at.wrapping_add(self.run);
+        }
+    }
+}
+
 /// Clears the nibble behind an odd number of codes: what stands for +0 can have a sign.
 pub(super) fn mask_padding(format: Format, codes: &mut [u8], elements: usize) {
     if let Some(last) = codes.last_mut()
@@ -543,6 +612,15 @@ pub(super) fn mask_padding(format: Format, codes: &mut [u8], elements: usize) {
         && elements % 2 == 1
     {
         *last &= 0x0f;
+    }
+}
+
+/// Asks for the memory of what comes: where that is said, and else behind the group at hand.
+#[inline(always)]
+fn ask<S: Simd, T>(simd: S, ahead: &mut Option<Ahead>, x: &[T; GROUP]) {
+    match ahead {
+        Some(ahead) => ahead.prefetch(simd),
+        None => prefetch(simd, x),
     }
 }
 

@@ -1,33 +1,34 @@
-//! Quantize in both directions: the rows as they are, and of a band of rows a strip of columns at a time,
-//! transposed into a buffer, so that no transposed copy of a tensor exists.
+//! Quantize in both directions, tile by tile: stripes of a tile's rows are read once and copied, so that no
+//! transposed copy of a tensor exists. The kernels of one direction take the rows from the copy. The columns are
+//! taken as they stand ([`columns`](super::columns)), rotated before if they are to be; where there is no kernel
+//! for that the copy is transposed.
 //!
-//! The rows of a band are elements of the transposed rows that follow each other: whole blocks, bytes and
-//! rotations of each, whose codes go to as many places as the strip has columns.
+//! What is made of a tile are parts of rows, of the tensor and of the transposed one: whole blocks, bytes and
+//! rotations of each, which go to as many places as the tile has rows and columns.
 
-use super::Cpu;
 use super::amax::amax_of;
+use super::columns::Columns;
 use super::encode::Input;
-use super::pieces::{PIECE, Sizes};
-use super::quantize::{Piece, Worker, bands, row_pieces};
+use super::pieces::Sizes;
+use super::quantize::{self, Ahead, Piece, Upright, Worker};
 use super::rotate::Steps;
-use super::rotated::{Buffer, Rotator};
+use super::rotated::{self, Rotator};
+use super::simd::{GROUP, LANES, ask};
 use super::threads::for_each;
+use super::transpose::{Across, Copies, Window, turn};
+use super::{Cpu, Level};
 use crate::error::Result;
 use crate::format::canonical;
 use crate::numerics::{Hadamard, NonFinite};
-use crate::reference::{Output, Pass};
+use crate::reference::{Job, Output, Pass};
 use crate::shape::Extents;
 use crate::{Blocks, Real};
 use core::ops::Range;
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Columns that are transposed together: a line of 16-bit floats.
-const STRIP: usize = 32;
-/// Rows whose elements of a column are written together, so that lines of the buffer are filled at once.
-const SQUARE: usize = 16;
-/// Rows of a band that only an amax is taken of: whole blocks of any rotation.
-const BAND: usize = 256;
+/// Rows and columns of a tile, as far as blocks allow: a quarter of a MiB of f32, which second caches hold.
+const TILE: usize = 256;
 
 /// Fills both outputs: of `x`, and of each of its matrices transposed.
 pub(super) fn quantize<T: Real + Input>(
@@ -39,16 +40,73 @@ pub(super) fn quantize<T: Real + Input>(
     if x.is_empty() {
         return Ok(());
     }
-    let (along, across) = (Hand::new(cpu, rows), Hand::new(cpu, columns));
+    let worker = Box::new(Worker::new(cpu, &columns.job));
+    let turning = Turning::new(cpu, columns.rotation);
     let extents = rows.job.extents;
-    let shape = Strips { extents, band: across.unit(), width: strip_width(columns) };
-    let places = places(columns, shape, column_wise)?;
-    let pieces = along.pieces(x, row_wise)?;
-    let row_work = pieces.map(|piece| (piece.row * extents.k + piece.column, Work::Rows(piece)));
-    let column_work = shape.spans().map(|span| (shape.start(&span), Work::Columns(span)));
-    for_each(cpu, 2 * x.len(), in_order(row_work, column_work), |work| match work {
-        Work::Rows(piece) => along.piece(&mut along.buffer(), piece),
-        Work::Columns(span) => quantize_span(&across, shape, x, &places, span),
+    let tiles = Tiles::new(extents, turning.height(worker.unit()), columns.job.band_rows());
+    let across = Direction::new(Hand::Plain(worker), &columns.job, tiles.width, column_wise)?;
+    // Of values as they are, or of rotated ones.
+    let (plain, rotated) = match columns.rotation {
+        None => (across.hand.columns::<T>(), None),
+        Some(_) => (None, across.hand.columns::<f32>()),
+    };
+    let hand = Hand::new(cpu, rows);
+    let stripe = turning.block().max(rows.job.band_rows());
+    let (along, stripe) = match tiles.holds(stripe, rows.job.band_rows(), hand.unit()) {
+        true => (Some(Direction::new(hand, &rows.job, stripe, row_wise)?), stripe),
+        // Blocks that do not fit tiles: by themselves.
+        false => {
+            quantize_rows(cpu, rows, x, row_wise)?;
+            (None, turning.block())
+        }
+    };
+    let spare = Spare::default();
+    for_each(cpu, 2 * x.len(), tiles.all(), |tile| {
+        spare.with(|Buffers { along: copied, across: second, codes, scales }| {
+            let Tile { matrix, rows, columns } = tile.clone();
+            let (height, width) = (rows.len(), columns.len());
+            let fit = Columns::<T>::fit(height, width);
+            let (plain, rotated) =
+                (plain.as_ref().filter(|_| fit), rotated.as_ref().filter(|_| fit));
+            let copied = room(copied, height * width);
+            let second = room(second, if plain.is_some() { 0 } else { height * width });
+            for (first, window, next) in tiles.stripes(x, &tile, stripe) {
+                let before = first - rows.start;
+                // Only columns that are taken as they are need the copies of all stripes.
+                let at = if plain.is_some() { before } else { 0 };
+                let copied = &mut copied[at * width..][..window.rows * width];
+                let to = match (plain, rotated) {
+                    (Some(_), _) => Across::None,
+                    (_, Some(_)) => Across::Rows(&mut second[before * width..]),
+                    _ => Across::Columns(&mut second[before..], height),
+                };
+                // What comes next is asked for while these rows are quantized; before, the places of these rows
+                // and of a share of the columns.
+                let size = size_of::<T>();
+                let ahead = Ahead::runs(next.addr(), width * size, window.k * size, GROUP * size);
+                let share = |row: usize| columns.start + row * width / height;
+                across.ask(
+                    matrix,
+                    share(before)..share(before + window.rows),
+                    rows.start,
+                    height,
+                )?;
+                if let Some(along) = &along {
+                    along.ask(matrix, first..first + window.rows, columns.start, width)?;
+                }
+                turning.turn(window, copied, to);
+                if let Some(along) = &along {
+                    let place = Place { matrix, row: first, column: columns.start, k: width };
+                    along.quantize(copied, place, Some(ahead), codes, scales)?;
+                }
+            }
+            let place = Place { matrix, row: columns.start, column: rows.start, k: height };
+            match (plain, rotated) {
+                (Some(upright), _) => across.upright(upright, copied, width, place, codes, scales),
+                (_, Some(upright)) => across.upright(upright, second, width, place, codes, scales),
+                _ => across.quantize(second, place, None, codes, scales),
+            }
+        })
     })
 }
 
@@ -63,272 +121,383 @@ pub(super) fn amax_of_columns<T: Real + Input>(
     if x.is_empty() {
         return 0.0;
     }
-    let (level, steps) = (cpu.chosen_level(), Steps::new(hadamard, false));
-    let shape = Strips { extents, band: BAND, width: STRIP };
+    let turning = Turning::new(cpu, Some(hadamard));
+    let tiles = Tiles::new(extents, TILE, 1);
     let largest = AtomicU32::new(0);
+    let spare = Spare::default();
     // The work cannot fail, and a maximum does not depend on the order.
-    let _ = for_each(cpu, x.len(), shape.spans(), |span| {
-        let (mut strip, mut buffer) = (Vec::new(), Buffer::new(level, &steps));
-        for columns in shape.columns(&span) {
-            shape.transpose(x, &span, &columns, &mut strip);
-            let amax = amax_of(level, nonfinite, buffer.rotated(&strip));
+    let _ = for_each(cpu, x.len(), tiles.all(), |tile| {
+        spare.with(|Buffers { along: copied, across: turned, .. }| {
+            let height = tile.rows.len();
+            let turned = room(turned, height * tile.columns.len());
+            for (first, window, _) in tiles.stripes(x, &tile, turning.block()) {
+                let copied = room(copied, window.rows * window.columns);
+                let across = Across::Columns(&mut turned[first - tile.rows.start..], height);
+                turning.turn(window, copied, across);
+            }
+            let amax = amax_of(turning.level, nonfinite, turned);
             // Bits of magnitudes are ordered as integers, NaN above Inf.
             largest.fetch_max(amax.to_bits(), Ordering::Relaxed);
-        }
+        });
         Ok(())
     });
     canonical(f32::from_bits(largest.into_inner()))
 }
 
-/// What a thread does with the pieces of a pass.
+/// The rows on their own.
+fn quantize_rows<T: Real + Input>(cpu: Cpu, pass: &Pass, x: &[T], to: Output<'_>) -> Result<()> {
+    let Output { codes, scales } = to;
+    match pass.rotation {
+        None => quantize::quantize(cpu, &pass.job, x, codes, scales),
+        Some(hadamard) => rotated::quantize(cpu, hadamard, &pass.job, x, codes, scales),
+    }
+}
+
+/// How columns are transposed: rotated before, if they are to be.
+struct Turning {
+    level: Level,
+    steps: Option<Steps>,
+}
+
+impl Turning {
+    fn new(cpu: Cpu, rotation: Option<Hadamard>) -> Self {
+        let steps = rotation.map(|hadamard| Steps::new(hadamard, false));
+        Self { level: cpu.chosen_level(), steps }
+    }
+
+    /// Rows that are transposed together: a square, or a block of the rotation, which is squares.
+    fn block(&self) -> usize {
+        self.steps.as_ref().map_or(LANES, Steps::size)
+    }
+
+    /// Rows of a tile whose columns are multiples of `unit`. Sizes of rotations are powers of two.
+    fn height(&self, unit: usize) -> usize {
+        let mut height = unit;
+        while self.steps.is_some() && !height.is_multiple_of(self.block()) {
+            height *= 2;
+        }
+        height
+    }
+
+    fn turn<T: Input>(&self, window: Window<'_, T>, along: &mut [T], across: Across<'_>) {
+        turn(self.level, self.steps.as_ref(), window, Copies { along, across });
+    }
+}
+
+/// What quantizes parts of rows.
 enum Hand<'a> {
-    Plain(Box<Worker<'a>>, &'a Pass),
-    Rotated(Box<Rotator<'a>>, &'a Pass),
+    Plain(Box<Worker<'a>>),
+    Rotated(Box<Rotator<'a>>),
 }
 
 impl<'a> Hand<'a> {
     fn new(cpu: Cpu, pass: &'a Pass) -> Self {
         match pass.rotation {
-            None => Self::Plain(Box::new(Worker::new(cpu, &pass.job)), pass),
-            Some(hadamard) => Self::Rotated(Box::new(Rotator::new(cpu, hadamard, &pass.job)), pass),
+            None => Self::Plain(Box::new(Worker::new(cpu, &pass.job))),
+            Some(hadamard) => Self::Rotated(Box::new(Rotator::new(cpu, hadamard, &pass.job))),
         }
     }
 
-    fn pass(&self) -> &'a Pass {
+    /// What takes columns as they stand, if there is a kernel.
+    fn columns<T: Real + Input>(&self) -> Option<Upright<'_, T>> {
         match self {
-            Self::Plain(_, pass) | Self::Rotated(_, pass) => pass,
+            Self::Plain(worker) => worker.columns(),
+            Self::Rotated(_) => None,
         }
     }
 
     /// Elements that parts of rows are multiples of.
     fn unit(&self) -> usize {
         match self {
-            Self::Plain(worker, _) => worker.unit(),
-            Self::Rotated(rotator, _) => rotator.unit(),
+            Self::Plain(worker) => worker.unit(),
+            Self::Rotated(rotator) => rotator.unit(),
         }
     }
 
-    /// The pieces of a tensor, in order.
-    fn pieces<'b, T: Sync>(
-        &'b self,
-        x: &'b [T],
-        to: Output<'b>,
-    ) -> Result<Box<dyn Iterator<Item = Piece<'b, T>> + Send + 'b>> {
-        let (job, Output { codes, scales }) = (&self.pass().job, to);
-        if job.blocks == Blocks::Tile {
-            return Ok(Box::new(bands(job, x, codes, scales)?));
-        }
-        let k = match self {
-            Self::Plain(worker, _) => worker.row(x.len()),
-            Self::Rotated(rotator, _) => rotator.row(x.len()),
-        };
-        Ok(Box::new(row_pieces(job, k, PIECE, self.unit(), x, codes, scales)?))
-    }
-
-    /// Room for rotated values, if there are any.
-    fn buffer(&self) -> Option<Buffer<'_>> {
+    /// The length of parts of rows of k elements, `elements` in all, where they may follow each other like one.
+    fn row_of(&self, k: usize, elements: usize) -> usize {
         match self {
-            Self::Plain(..) => None,
-            Self::Rotated(rotator, _) => Some(rotator.buffer()),
+            Self::Plain(worker) => worker.row_of(k, elements),
+            Self::Rotated(rotator) => rotator.row_of(k, elements),
         }
     }
 
-    fn piece<'b, T: Real + Input>(
-        &'b self,
-        buffer: &mut Option<Buffer<'b>>,
-        piece: Piece<'_, T>,
-    ) -> Result<()> {
+    fn piece<T: Real + Input>(&self, piece: Piece<'_, T>, ahead: Option<Ahead>) -> Result<()> {
         match self {
-            Self::Plain(worker, _) => worker.piece(piece),
-            Self::Rotated(rotator, _) => {
-                rotator.piece(buffer.get_or_insert_with(|| rotator.buffer()), piece)
-            }
+            Self::Plain(worker) => worker.piece_before(piece, ahead),
+            Self::Rotated(rotator) => rotator.piece(&mut rotator.buffer(), piece),
         }
     }
 }
 
-/// What a thread takes at a time.
-enum Work<'a, T> {
-    Rows(Piece<'a, T>),
-    Columns(Span),
+/// One of the directions: rows of the tensor, or of the transposed one.
+struct Direction<'a> {
+    hand: Hand<'a>,
+    job: &'a Job,
+    /// Sizes of a row, and where the first one's codes and scales are.
+    row: Sizes,
+    first: [usize; 2],
+    /// Rows of each of the places, of which a matrix has so many. Different threads write to a place, each of
+    /// which has it as long as it takes to copy what it has made.
+    several: usize,
+    of_matrix: usize,
+    places: Vec<Mutex<Output<'a>>>,
 }
 
-/// Both in the order of where they begin in the tensor, so that what one has read the other finds in a cache.
-fn in_order<W>(
-    a: impl Iterator<Item = (usize, W)>,
-    b: impl Iterator<Item = (usize, W)>,
-) -> impl Iterator<Item = W> {
-    let (mut a, mut b) = (a.peekable(), b.peekable());
-    core::iter::from_fn(move || {
-        let first = match (a.peek(), b.peek()) {
-            (Some((at_a, _)), Some((at_b, _))) => at_a <= at_b,
-            (a, _) => a.is_some(),
-        };
-        let next = if first { a.next() } else { b.next() };
-        next.map(|(_, work)| work)
-    })
-}
-
-/// Columns of a strip: with tiles those of a row of tiles of the transposed tensor, which share scales.
-fn strip_width(pass: &Pass) -> usize {
-    match pass.job.blocks {
-        Blocks::Row => STRIP,
-        Blocks::Tile => pass.job.band_rows(),
-    }
-}
-
-/// How matrices are cut: into bands of rows, and these into strips of columns.
-#[derive(Clone, Copy, Debug)]
-struct Strips {
-    extents: Extents,
-    band: usize,
-    width: usize,
-}
-
-/// Strips of a band.
-#[derive(Clone, Debug, PartialEq)]
-struct Span {
-    matrix: usize,
-    /// Rows of the matrix.
-    rows: Range<usize>,
-    strips: Range<usize>,
-}
-
-impl Strips {
-    /// Strips of a matrix.
-    fn of_matrix(self) -> usize {
-        self.extents.k.div_ceil(self.width)
-    }
-
-    /// All strips of a tensor that is not empty, band by band, as many at a time as make a piece.
-    fn spans(self) -> impl Iterator<Item = Span> + Send {
-        let Extents { batches, rows, .. } = self.extents;
-        let all = self.of_matrix();
-        let several = (PIECE / (self.band.min(rows) * self.width)).max(1);
-        let bands = (0..batches).flat_map(move |matrix| {
-            let bands = (0..rows).step_by(self.band);
-            bands.map(move |first| (matrix, first..rows.min(first.saturating_add(self.band))))
+impl<'a> Direction<'a> {
+    fn new(hand: Hand<'a>, job: &'a Job, several: usize, to: Output<'a>) -> Result<Self> {
+        let Extents { rows, k, .. } = job.extents;
+        let row = Sizes::of_row(job.profile.format(), k)?;
+        let (matrix, place) = (row.times(rows), row.times(several));
+        let first = [to.codes.as_ptr().addr(), to.scales.as_ptr().addr()];
+        let matrices = to.codes.chunks_mut(matrix.codes).zip(to.scales.chunks_mut(matrix.scales));
+        let places = matrices.flat_map(|(codes, scales)| {
+            codes.chunks_mut(place.codes).zip(scales.chunks_mut(place.scales))
         });
-        bands.flat_map(move |(matrix, rows)| {
-            (0..all).step_by(several).map(move |first| Span {
-                matrix,
-                rows: rows.clone(),
-                strips: first..all.min(first + several),
-            })
+        let places = places.map(|(codes, scales)| Mutex::new(Output { codes, scales })).collect();
+        Ok(Self { hand, job, row, first, several, of_matrix: rows.div_ceil(several), places })
+    }
+
+    /// Asks for the places of parts of rows, k elements each.
+    fn ask(&self, matrix: usize, rows: Range<usize>, column: usize, k: usize) -> Result<()> {
+        let format = self.job.profile.format();
+        let (part, before) = (Sizes::of_row(format, k)?, Sizes::of_row(format, column)?);
+        for row in rows {
+            let row = matrix * self.job.extents.rows + row;
+            let codes = self.first[0] + row * self.row.codes + before.codes;
+            (0..part.codes).step_by(64).for_each(|byte| ask(codes + byte));
+            ask(self.first[1] + row * self.row.scales + before.scales);
+        }
+        Ok(())
+    }
+
+    /// Quantizes parts of rows.
+    fn quantize<T: Real + Input>(
+        &self,
+        x: &[T],
+        place: Place,
+        ahead: Option<Ahead>,
+        codes: &mut Vec<u8>,
+        scales: &mut Vec<u8>,
+    ) -> Result<()> {
+        let (job, k) = (self.job, place.k);
+        self.put(place, x.len() / k, codes, scales, |part, row, codes, scales| {
+            let (band, row_of) = match job.blocks {
+                Blocks::Row => (part.times(x.len() / k), self.hand.row_of(k, x.len())),
+                Blocks::Tile => (part.times(job.band_rows()), k),
+            };
+            let bands = x
+                .chunks(band.elements)
+                .zip(codes.chunks_mut(band.codes))
+                .zip(scales.chunks_mut(band.scales));
+            for (i, ((x, codes), scales)) in bands.enumerate() {
+                let (row, column) = (row + i * job.band_rows(), place.column);
+                self.hand.piece(Piece { x, codes, scales, row, column, k: row_of }, ahead)?;
+            }
+            Ok(())
         })
     }
 
-    /// Where the band of a span begins.
-    fn start(self, span: &Span) -> usize {
-        (span.matrix * self.extents.rows + span.rows.start) * self.extents.k
-    }
-
-    /// The columns of each strip of a span.
-    fn columns(self, span: &Span) -> impl Iterator<Item = Range<usize>> + use<> {
-        let (k, width) = (self.extents.k, self.width);
-        span.strips.clone().map(move |strip| strip * width..k.min((strip + 1) * width))
-    }
-
-    /// The elements of these columns, column by column.
-    fn transpose<T: Copy + Default>(
-        self,
+    /// Quantizes columns of a tile, `width` of them.
+    fn upright<T>(
+        &self,
+        upright: &Upright<'_, T>,
         x: &[T],
-        span: &Span,
-        columns: &Range<usize>,
-        strip: &mut Vec<T>,
-    ) {
-        let (k, height) = (self.extents.k, span.rows.len());
-        strip.resize(height * columns.len(), T::default());
-        let band = &x[self.start(span)..][..height * k];
-        for first in (0..height).step_by(SQUARE) {
-            for (values, column) in strip.chunks_mut(height).zip(columns.clone()) {
-                let values = &mut values[first..height.min(first + SQUARE)];
-                for (i, value) in values.iter_mut().enumerate() {
-                    *value = band[(first + i) * k + column];
-                }
-            }
-        }
+        width: usize,
+        place: Place,
+        codes: &mut Vec<u8>,
+        scales: &mut Vec<u8>,
+    ) -> Result<()> {
+        self.put(place, width, codes, scales, |_, row, codes, scales| {
+            upright.columns(Columns { x, width, codes, scales, row, column: place.column })
+        })
     }
-}
 
-/// Where the rows of each strip of the transposed tensor go. Bands of a strip are done by different threads,
-/// each of which has it as long as it takes to copy what it has made.
-fn places<'a>(pass: &Pass, shape: Strips, to: Output<'a>) -> Result<Vec<Mutex<Output<'a>>>> {
-    let row = Sizes::of_row(pass.job.profile.format(), pass.job.extents.k)?;
-    let (matrix, strip) = (row.times(shape.extents.k), row.times(shape.width));
-    let matrices = to.codes.chunks_mut(matrix.codes).zip(to.scales.chunks_mut(matrix.scales));
-    let strips = matrices.flat_map(|(codes, scales)| {
-        codes.chunks_mut(strip.codes).zip(scales.chunks_mut(strip.scales))
-    });
-    Ok(strips.map(|(codes, scales)| Mutex::new(Output { codes, scales })).collect())
-}
-
-/// Quantizes the columns of some strips.
-fn quantize_span<T: Real + Input>(
-    hand: &Hand<'_>,
-    shape: Strips,
-    x: &[T],
-    places: &[Mutex<Output<'_>>],
-    span: Span,
-) -> Result<()> {
-    let format = hand.pass().job.profile.format();
-    let whole = Sizes::of_row(format, shape.extents.rows)?;
-    let before = Sizes::of_row(format, span.rows.start)?;
-    let part = Sizes::of_row(format, span.rows.len())?;
-    let (mut strip, mut buffer) = (Vec::new(), hand.buffer());
-    let (mut codes, mut scales) = (Vec::new(), Vec::new());
-    let places = &places[span.matrix * shape.of_matrix() + span.strips.start..];
-    for (columns, place) in shape.columns(&span).zip(places) {
-        shape.transpose(x, &span, &columns, &mut strip);
-        let all = part.times(columns.len());
-        codes.resize(all.codes, 0);
-        scales.resize(all.scales, 0);
-        let piece = Piece {
-            x: &strip[..],
-            codes: &mut codes[..],
-            scales: &mut scales[..],
-            row: span.matrix * shape.extents.k + columns.start,
-            column: span.rows.start,
-            k: span.rows.len(),
-        };
-        hand.piece(&mut buffer, piece)?;
+    /// Copies what `work` has made of parts of rows to their place: it is told their sizes, and the first of the
+    /// rows among those of all matrices.
+    fn put(
+        &self,
+        place: Place,
+        rows: usize,
+        codes: &mut Vec<u8>,
+        scales: &mut Vec<u8>,
+        work: impl FnOnce(Sizes, usize, &mut [u8], &mut [u8]) -> Result<()>,
+    ) -> Result<()> {
+        let Place { matrix, row, column, k } = place;
+        let format = self.job.profile.format();
+        let (part, before) = (Sizes::of_row(format, k)?, Sizes::of_row(format, column)?);
+        let all = part.times(rows);
+        let (codes, scales) = (room(codes, all.codes), room(scales, all.scales));
+        work(part, matrix * self.job.extents.rows + row, codes, scales)?;
+        let place = &self.places[matrix * self.of_matrix + row / self.several];
         let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
-        scatter(&codes, part.codes, place.codes, whole.codes, before.codes);
-        scatter(&scales, part.scales, place.scales, whole.scales, before.scales);
+        scatter(codes, part.codes, place.codes, self.row.codes, before.codes);
+        scatter(scales, part.scales, place.scales, self.row.scales, before.scales);
+        Ok(())
     }
-    Ok(())
+}
+
+/// Where parts of rows belong, k elements each: the first of the rows, which is that of a place, and the column.
+#[derive(Clone, Copy)]
+struct Place {
+    matrix: usize,
+    row: usize,
+    column: usize,
+    k: usize,
 }
 
 /// Copies parts of rows, which follow each other, to where they begin in whole rows.
 fn scatter(parts: &[u8], part: usize, rows: &mut [u8], row: usize, first: usize) {
-    for (from, to) in parts.chunks(part).zip(rows.chunks_mut(row)) {
-        to[first..first + part].copy_from_slice(from);
+    // Of a few bytes, a call for each would take longer than they do.
+    match part {
+        _ if part.is_multiple_of(64) => scatter_chunks::<64>(parts, part, rows, row, first),
+        _ if part.is_multiple_of(8) => scatter_chunks::<8>(parts, part, rows, row, first),
+        _ => scatter_chunks::<1>(parts, part, rows, row, first),
     }
+}
+
+fn scatter_chunks<const N: usize>(
+    parts: &[u8],
+    part: usize,
+    rows: &mut [u8],
+    row: usize,
+    first: usize,
+) {
+    for (from, to) in parts.chunks(part).zip(rows.chunks_mut(row)) {
+        let (from, _) = from.as_chunks::<N>();
+        let (to, _) = to[first..first + part].as_chunks_mut::<N>();
+        from.iter().zip(to).for_each(|(from, to)| *to = *from);
+    }
+}
+
+/// How matrices are cut into tiles.
+#[derive(Clone, Copy, Debug)]
+struct Tiles {
+    extents: Extents,
+    height: usize,
+    width: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Tile {
+    matrix: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl Tiles {
+    /// Of so many rows, and of columns that are multiples of `band`: more where a matrix has fewer rows.
+    fn new(extents: Extents, height: usize, band: usize) -> Self {
+        let width = TILE * (height / extents.rows.max(1)).max(1);
+        Self { extents, height, width: width.next_multiple_of(band) }
+    }
+
+    /// Whether tiles are whole stripes, these whole bands of rows, and parts of rows multiples of `unit`.
+    fn holds(self, stripe: usize, band: usize, unit: usize) -> bool {
+        self.height.is_multiple_of(stripe)
+            && stripe.is_multiple_of(band)
+            && self.width.is_multiple_of(unit)
+    }
+
+    /// All tiles of a tensor that is not empty, in the order of their rows, then of their columns.
+    fn all(self) -> impl Iterator<Item = Tile> + Send {
+        let Extents { batches, rows, k } = self.extents;
+        let end = move |first: usize, step, of: usize| first..of.min(first.saturating_add(step));
+        (0..batches).flat_map(move |matrix| {
+            (0..rows).step_by(self.height).flat_map(move |row| {
+                (0..k).step_by(self.width).map(move |column| Tile {
+                    matrix,
+                    rows: end(row, self.height, rows),
+                    columns: end(column, self.width, k),
+                })
+            })
+        })
+    }
+
+    /// Stripes of a tile, each with its first row, and where the one begins that comes next: that of the next
+    /// rows, or the first one of the next columns, which need not exist.
+    fn stripes<'a, T>(
+        self,
+        x: &'a [T],
+        tile: &Tile,
+        stripe: usize,
+    ) -> impl Iterator<Item = (usize, Window<'a, T>, *const T)> {
+        let Extents { rows, k, .. } = self.extents;
+        let Tile { matrix, rows: Range { start, end }, columns } = tile.clone();
+        let at = move |row: usize, column: usize| (matrix * rows + row) * k + column;
+        (start..end).step_by(stripe).map(move |first| {
+            let last = end.min(first + stripe);
+            let next = if last < end { at(last, columns.start) } else { at(start, columns.end) };
+            let window = Window {
+                x: &x[at(first, columns.start)..],
+                k,
+                rows: last - first,
+                columns: columns.len(),
+            };
+            (first, window, x.as_ptr().wrapping_add(next))
+        })
+    }
+}
+
+/// What a thread needs for a tile.
+#[derive(Default)]
+struct Buffers<T> {
+    along: Vec<T>,
+    across: Vec<f32>,
+    codes: Vec<u8>,
+    scales: Vec<u8>,
+}
+
+/// Buffers that no thread has at the moment.
+#[derive(Default)]
+struct Spare<B>(Mutex<Vec<B>>);
+
+impl<B: Default> Spare<B> {
+    fn with<R>(&self, work: impl FnOnce(&mut B) -> R) -> R {
+        let list = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = list().pop();
+        let mut buffers = taken.unwrap_or_default();
+        let result = work(&mut buffers);
+        list().push(buffers);
+        result
+    }
+}
+
+/// So many elements of a buffer, from the beginning of a line on; what is in them does not matter.
+fn room<T: Copy + Default>(buffer: &mut Vec<T>, elements: usize) -> &mut [T] {
+    const LINE: usize = 64;
+    if buffer.len() < elements + LINE {
+        buffer.resize(elements + LINE, T::default());
+    }
+    let first = buffer.as_ptr().align_offset(LINE).min(LINE);
+    &mut buffer[first..first + elements]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn strips(batches: usize, rows: usize, k: usize) -> Strips {
-        Strips { extents: Extents { batches, rows, k }, band: 256, width: 32 }
-    }
-
     #[test]
-    fn spans_are_every_element_once() {
-        for (batches, rows, k) in [(1, 1, 1), (2, 300, 70), (1, 256, 1 << 13), (3, 513, 33)] {
-            let shape = strips(batches, rows, k);
-            let mut times = vec![0; batches * rows * k];
+    fn tiles_are_every_element_once() {
+        for (batches, rows, k) in [(1, 1, 70_000), (2, 300, 70), (1, 256, 1 << 13), (3, 513, 33)] {
+            let extents = Extents { batches, rows, k };
+            let tiles = Tiles::new(extents, 256, 32);
+            let x: Vec<usize> = (0..extents.elements()).collect();
+            let mut times = vec![0; x.len()];
             let mut last = 0;
-            for span in shape.spans() {
-                assert!(shape.start(&span) >= last && span.rows.start.is_multiple_of(256));
-                last = shape.start(&span);
-                for columns in shape.columns(&span) {
-                    for row in span.rows.clone() {
-                        let first = (span.matrix * rows + row) * k;
-                        times[first + columns.start..first + columns.end]
-                            .iter_mut()
-                            .for_each(|times| *times += 1);
+            for tile in tiles.all() {
+                assert!(tile.rows.start.is_multiple_of(256) && tile.columns.start % 256 == 0);
+                let first = (tile.matrix * rows + tile.rows.start) * k + tile.columns.start;
+                assert!(first >= last);
+                last = first;
+                for (row, window, _) in tiles.stripes(&x, &tile, 16) {
+                    assert_eq!(window.columns, tile.columns.len());
+                    for i in 0..window.rows {
+                        for j in 0..window.columns {
+                            let element = window.x[i * window.k + j];
+                            assert_eq!(element / k % rows, row + i);
+                            times[element] += 1;
+                        }
                     }
                 }
             }
@@ -337,10 +506,17 @@ mod tests {
     }
 
     #[test]
-    fn works_are_merged_by_their_place() {
-        let merged = in_order([(0, 'a'), (5, 'b')].into_iter(), [(0, 'c'), (3, 'd')].into_iter());
-        assert_eq!(merged.collect::<String>(), "acdb");
-        let rest = in_order([].into_iter(), [(0, 'c')].into_iter());
-        assert_eq!(rest.collect::<String>(), "c");
+    fn low_tiles_are_wide() {
+        let width = |rows| Tiles::new(Extents { batches: 1, rows, k: 1 }, 256, 15).width;
+        assert_eq!((width(256), width(100), width(1)), (270, 525, 65_550));
+    }
+
+    #[test]
+    fn rooms_begin_at_a_line() {
+        let mut buffer = Vec::<f32>::new();
+        for elements in [3, 100, 20] {
+            let room = room(&mut buffer, elements);
+            assert_eq!((room.len(), room.as_ptr().addr() % 64), (elements, 0));
+        }
     }
 }

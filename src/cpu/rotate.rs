@@ -114,6 +114,10 @@ impl<'a, S: Simd> Rotation<'a, S> {
         Self { simd, steps, scale: simd.splat(steps.scale) }
     }
 
+    pub(super) fn size(&self) -> usize {
+        self.steps.size
+    }
+
     /// Fills groups with the `elements` values of `x` from `first` on, rotated, and zeros behind them; a NaN has
     /// any bits.
     #[inline(always)]
@@ -229,12 +233,12 @@ impl<'a, S: Simd> Rotation<'a, S> {
         simd.float(simd.xor3(simd.bits(x), signs, simd.splat_i(0)))
     }
 
-    /// Rounded to bf16 if so asked, once for all of a group; NaN stays NaN.
+    /// Rounded to bf16 if so asked, once for all vectors; NaN stays NaN.
     #[inline(always)]
-    fn rounded(&self, x: &[S::F; 8]) -> [S::F; 8] {
+    pub(super) fn rounded<const N: usize>(&self, x: &[S::F; N]) -> [S::F; N] {
         let (simd, mut x) = (self.simd, *x);
         if self.steps.to_bf16 {
-            for i in 0..8 {
+            for i in 0..N {
                 let rounded = simd.shl::<16>(simd.to_bf16(x[i]));
                 x[i] = simd.float(simd.select(simd.nan(x[i]), simd.bits(x[i]), rounded));
             }
@@ -424,9 +428,32 @@ fn load_strip<S: Simd, T: Input>(simd: S, x: &[T]) -> [S::F; 2] {
 }
 
 impl<S: Simd> Rotation<'_, S> {
+    /// Rotates each lane of a block of 16 and rounds it.
+    #[inline(always)]
+    pub(super) fn square(&self, x: [S::F; LANES]) -> [S::F; LANES] {
+        let (simd, mut x) = (self.simd, x);
+        if self.steps.signed {
+            for i in 0..LANES {
+                x[i] = self.flipped(x[i], simd.splat_i(self.steps.signs[i] as i32));
+            }
+        }
+        for stride in [1, 2, 4, 8] {
+            for i in 0..LANES {
+                if i & stride == 0 {
+                    (x[i], x[i + stride]) =
+                        (simd.add(x[i], x[i + stride]), simd.sub(x[i], x[i + stride]));
+                }
+            }
+        }
+        for i in 0..LANES {
+            x[i] = simd.mul(x[i], self.scale);
+        }
+        self.rounded(&x)
+    }
+
     /// Rotates each lane of a strip.
     #[inline(always)]
-    fn columns(&self, strip: &mut [[S::F; 2]]) {
+    pub(super) fn columns(&self, strip: &mut [[S::F; 2]]) {
         let simd = self.simd;
         if !self.steps.inverse {
             self.flip_rows(strip);

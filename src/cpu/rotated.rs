@@ -87,6 +87,11 @@ impl<'a> Rotator<'a> {
         self.worker.row(elements)
     }
 
+    /// The same of parts of rows, k elements each.
+    pub(super) fn row_of(&self, k: usize, elements: usize) -> usize {
+        self.worker.row_of(k, elements)
+    }
+
     pub(super) fn buffer(&self) -> Buffer<'_> {
         Buffer::new(self.level, &self.steps)
     }

@@ -123,6 +123,29 @@ impl<'a, S: Simd, const FORM: usize> Chooser<'a, S, FORM> {
         FORM == NV || FORM == ANY && self.plan.block == 16
     }
 
+    /// Scale codes and factors of 16 blocks with these amaxes, and whether all products are below 8; `None` where
+    /// a block is not ordinary. Not of the form [`ANY`].
+    #[inline(always)]
+    pub(super) fn lanes(&self, amax: S::I) -> Option<(S::I, S::F, bool)> {
+        match FORM {
+            MX => self.exponent(amax).map(|(code, factors)| (code, factors, true)),
+            _ => {
+                let (code, _, factors) = self.float(amax, 1.0)?;
+                Some((code, factors, self.below_8(amax, factors)))
+            }
+        }
+    }
+
+    /// Whether every product of elements and their factor is below 8. Rounding keeps the order: no product is
+    /// larger than that of an amax.
+    #[inline(always)]
+    fn below_8(&self, amax: S::I, factors: S::F) -> bool {
+        let simd = self.simd;
+        let below = simd.splat_i(8.0f32.to_bits() as i32 - 1);
+        let large = simd.gt_i(simd.bits(simd.mul(simd.float(amax), factors)), below);
+        !simd.any(large, large)
+    }
+
     /// Scales for the blocks of a group with these amaxes; `None` where one is not ordinary.
     #[inline(always)]
     pub(super) fn choose(&self, amax: S::I) -> Option<GroupScales> {
@@ -162,15 +185,6 @@ impl<'a, S: Simd, const FORM: usize> Chooser<'a, S, FORM> {
             GroupScales { codes: codes[0].to_le_bytes(), factors: first, below_8 },
             GroupScales { codes: codes[1].to_le_bytes(), factors: second, below_8 },
         ])
-    }
-
-    /// Whether no block has a product of 8 or more: rounding keeps the order, so that of its amax is the largest.
-    #[inline(always)]
-    fn below_8(&self, amax: S::I, factors: S::F) -> bool {
-        let simd = self.simd;
-        let below = simd.splat_i(8.0f32.to_bits() as i32 - 1);
-        let large = simd.gt_i(simd.bits(simd.mul(simd.float(amax), factors)), below);
-        !simd.any(large, large)
     }
 
     /// The factors of eight vectors.

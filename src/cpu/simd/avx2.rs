@@ -129,6 +129,15 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn store(self, x: F, to: &mut [f32; LANES]) {
+        let (first, second) = to.split_at_mut(LANES / 2);
+        // SAFETY: `self` says that the instructions exist; each half has 32 bytes.
+        unsafe {
+            _mm256_storeu_ps(first.as_mut_ptr(), x[0]);
+            _mm256_storeu_ps(second.as_mut_ptr(), x[1]);
+        }
+    }
+    #[inline(always)]
     fn store_i(self, x: I, to: &mut [u32; LANES]) {
         let (first, second) = to.split_at_mut(LANES / 2);
         // SAFETY: `self` says that the instructions exist; each half has 32 bytes.
@@ -247,6 +256,26 @@ impl Simd for Avx2 {
         }
     }
 
+    #[inline(always)]
+    fn pairs(self, low: B, high: B) -> B {
+        // SAFETY: `self` says that the instructions exist.
+        unsafe {
+            [
+                _mm256_or_si256(low[0], _mm256_slli_epi16::<4>(high[0])),
+                _mm256_or_si256(low[1], _mm256_slli_epi16::<4>(high[1])),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn stacked(self, x: B) -> I {
+        // SAFETY: `self` says that the instructions exist.
+        unsafe {
+            // Each 128-bit lane has eight bytes of a vector, then those of the next.
+            let first = _mm256_unpacklo_epi8(x[0], _mm256_srli_si256::<8>(x[0]));
+            let second = _mm256_unpacklo_epi8(x[1], _mm256_srli_si256::<8>(x[1]));
+            [_mm256_unpacklo_epi16(first, second), _mm256_unpackhi_epi16(first, second)]
+        }
+    }
     #[inline(always)]
     fn store_nibbles(self, x: [B; 2], to: &mut [u8; 64]) {
         let (first, second) = to.split_at_mut(32);

@@ -54,6 +54,19 @@ const fn every_second(first: u16) -> I {
     words(order)
 }
 const EVEN_WORDS: I = every_second(0);
+
+/// Where `narrow` has put byte i mod 4 of lane ⌊i/4⌋.
+const STACKED: I = {
+    let mut order = [0u8; 64];
+    let mut i = 0;
+    while i < 64 {
+        let (vector, lane) = (i % 4, i / 4);
+        order[i] = (vector % 2 * 32 + lane / 8 * 16 + vector / 2 * 8 + lane % 8) as u8;
+        i += 1;
+    }
+    // SAFETY: both are 64 bytes without a rule.
+    unsafe { core::mem::transmute(order) }
+};
 const ODD_WORDS: I = every_second(1);
 
 /// Packing goes lane by lane, so that every `PARTS`-th unit of a packed vector is of one part: an order that
@@ -108,6 +121,7 @@ impl Simd for Avx512 {
         load_f16(x: &[f16; LANES]) -> F = _mm512_cvtph_ps(_mm256_loadu_si256(x.as_ptr().cast()));
         load_i(x: &[u32; LANES]) -> I = _mm512_loadu_si512(x.as_ptr().cast());
         load_u8(x: &[u8; LANES]) -> I = _mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast()));
+        store(x: F, to: &mut [f32; LANES]) -> () = _mm512_storeu_ps(to.as_mut_ptr(), x);
         store_i(x: I, to: &mut [u32; LANES]) -> () = _mm512_storeu_si512(to.as_mut_ptr().cast(), x);
 
         splat(x: f32) -> F = _mm512_set1_ps(x);
@@ -270,6 +284,16 @@ impl Simd for Avx512 {
         }
     }
 
+    #[inline(always)]
+    fn pairs(self, low: B, high: B) -> B {
+        // SAFETY: `self` says that the instructions exist.
+        unsafe { _mm512_or_si512(low, _mm512_slli_epi16::<4>(high)) }
+    }
+    #[inline(always)]
+    fn stacked(self, x: B) -> I {
+        // SAFETY: `self` says that the instruction exists.
+        unsafe { _mm512_permutexvar_epi8(STACKED, x) }
+    }
     #[inline(always)]
     fn store_nibbles(self, x: [B; 2], to: &mut [u8; 64]) {
         // SAFETY: `self` says that the instructions exist; `to` has 64 bytes.

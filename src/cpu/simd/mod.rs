@@ -52,6 +52,20 @@ pub(super) fn dispatch<K: Kernel>(level: Level, kernel: K) -> K::Output {
     }
 }
 
+/// Asks for the line of memory at an address, outside of kernels; it need not exist.
+#[inline(always)]
+#[allow(unsafe_code)]
+pub(super) fn ask(address: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 has the instruction, which reads nothing.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(core::ptr::without_provenance(address));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// A float of 16 bits.
 ///
 /// # Safety
@@ -92,6 +106,7 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn load_f16(self, x: &[f16; LANES]) -> Self::F;
     fn load_i(self, x: &[u32; LANES]) -> Self::I;
     fn load_u8(self, x: &[u8; LANES]) -> Self::I;
+    fn store(self, x: Self::F, to: &mut [f32; LANES]);
     fn store_i(self, x: Self::I, to: &mut [u32; LANES]);
     /// Asks for the line of memory at `x`, which need not exist.
     fn prefetch<T>(self, x: *const T);
@@ -173,6 +188,10 @@ pub(super) trait Simd: Copy + Send + Sync {
     /// `x`, 0 where `y` is.
     fn where_nonzero_b(self, x: Self::B, y: Self::B) -> Self::B;
     fn store_bytes(self, x: Self::B, to: &mut [u8; 64]);
+    /// Bytes below 16, two made one: `low` in the low nibble.
+    fn pairs(self, low: Self::B, high: Self::B) -> Self::B;
+    /// The bytes of each lane of the four vectors that [`narrow`](Self::narrow) had, as a lane, the first lowest.
+    fn stacked(self, x: Self::B) -> Self::I;
     /// Two codes a byte, the first low.
     fn store_nibbles(self, x: [Self::B; 2], to: &mut [u8; 64]);
 

@@ -66,6 +66,10 @@ impl Simd for Portable {
         each(*x, i32::from)
     }
     #[inline(always)]
+    fn store(self, x: F, to: &mut [f32; LANES]) {
+        *to = x;
+    }
+    #[inline(always)]
     fn store_i(self, x: I, to: &mut [u32; LANES]) {
         *to = each(x, |x| x as u32);
     }
@@ -271,6 +275,14 @@ impl Simd for Portable {
     #[inline(always)]
     fn store_bytes(self, x: B, to: &mut [u8; 64]) {
         *to = x;
+    }
+    #[inline(always)]
+    fn pairs(self, low: B, high: B) -> B {
+        from_fn(|i| low[i] | high[i] << 4)
+    }
+    #[inline(always)]
+    fn stacked(self, x: B) -> I {
+        from_fn(|i| i32::from_le_bytes([x[i], x[LANES + i], x[2 * LANES + i], x[3 * LANES + i]]))
     }
     #[inline(always)]
     fn store_nibbles(self, x: [B; 2], to: &mut [u8; 64]) {
