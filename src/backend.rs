@@ -3,7 +3,7 @@
 use crate::cpu::{self, Cpu, FloatEnvironment};
 use crate::error::Result;
 use crate::numerics::{Hadamard, NonFinite};
-use crate::reference::{EdenJob, Job, MultiplyJob, Output, Pass, RotateJob};
+use crate::reference::{EdenJob, Job, MultiplyJob, Output, Pass, RequantizeJob, RotateJob};
 use crate::shape::Extents;
 use crate::{QuantizedTensor, Real, reference};
 
@@ -156,6 +156,20 @@ impl Backend {
         match self {
             Self::Cpu(cpu) => cpu::dequantize(cpu, tensor, values),
             Self::Reference => reference::dequantize(tensor, values),
+        }
+    }
+
+    /// Requantizes codes and scales by a shift.
+    pub(crate) fn requantize(
+        self,
+        job: &RequantizeJob,
+        from: [&[u8]; 2],
+        codes: &mut [u8],
+        scales: &mut [u8],
+    ) -> Result<()> {
+        match self {
+            Self::Cpu(cpu) => cpu::requantize(cpu, job, from, codes, scales),
+            Self::Reference => reference::requantize(job, from[0], from[1], codes, scales),
         }
     }
 

@@ -68,6 +68,16 @@ pub enum Error {
         /// Profiles of the same element that can.
         instead: &'static str,
     },
+    /// A pair of formats that codes are not switched between.
+    #[error("{from} is not requantized to {to}; offered are {offered}")]
+    NotRequantized {
+        /// The format of the tensor.
+        from: String,
+        /// The format that was asked for.
+        to: String,
+        /// The pairs that there are.
+        offered: &'static str,
+    },
     /// A length that does not fit the shape.
     #[error("{what} has {given} {unit}, but the shape {shape:?} needs {expected}")]
     WrongLength {

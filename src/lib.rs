@@ -5,7 +5,7 @@
 //! A tensor travels from [`mod@format`] (what bits mean) through [`numerics`] (what bytes come out)
 //! and [`layout`] (where bits lie) into a [`QuantizedTensor`]. [`Quantize`] and
 //! [`QuantizedTensor::dequantize`] check their arguments once and hand the work to a [`Backend`], as
-//! do [`QuantizeBoth`], for a matrix and its transpose, and [`Rotate`], which turns values before; [`analysis`] says what it did to the values.
+//! do [`QuantizeBoth`], for a matrix and its transpose, [`Requantize`], to fewer bits, and [`Rotate`], which turns values before; [`analysis`] says what it did to the values.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod analysis;
@@ -26,6 +26,7 @@ mod quantize;
 mod quantize_both;
 mod real;
 mod reference;
+mod requantize;
 mod rotate;
 mod shape;
 mod tensor;
@@ -42,6 +43,7 @@ pub use ms_eden::MsEden;
 pub use quantize::{Quantize, amax, amax_with, quantize};
 pub use quantize_both::QuantizeBoth;
 pub use real::Real;
+pub use requantize::Requantize;
 pub use rotate::Rotate;
 pub use shape::Axis;
 pub use tensor::{Blocks, QuantizedTensor};

@@ -6,13 +6,14 @@
 //! covering 0 to 1 ("octave" rows). `cargo test --test papers -- --nocapture` prints the figures.
 
 use blockscale::analysis::{
-    ChosenRounding, Errors, Grid, Metrics, RowErrors, ScaleModel, crest_factor, crossover, simulate,
+    ChosenRounding, DoubleRounding, Errors, Grid, Metrics, RowErrors, ScaleModel, crest_factor,
+    crossover, simulate,
 };
 use blockscale::format::{Element, Minifloat, Round, Ties};
 use blockscale::numerics::{
     DrawBits, DrawRule, Hadamard, Profile, Rounding, Stochastic, philox4x32_10,
 };
-use blockscale::{Blocks, MsEden, Quantize, QuantizedTensor, Rotate};
+use blockscale::{Blocks, MsEden, Quantize, QuantizedTensor, Requantize, Rotate};
 use std::f64::consts::TAU;
 
 // ---- Samples, roundings and comparisons -------------------------------------------------------
@@ -538,4 +539,72 @@ fn s35_stochastic_variance_is_twice_that_of_nearest() {
     }
     near("SR, variance", random / f64::from(cells), 7.0 / 24.0, 1e-4);
     near("RN, variance", nearest / f64::from(cells), 7.0 / 48.0, 1e-4);
+}
+
+// ---- §3.6 Double rounding, and scales held to powers of two -----------------------------------
+
+/// x uniform over the range of INT8, in units of its codes: whole blocks under one scale, which `ocp` gives to
+/// 8, 6 and 4 bits alike. The papers clip at −2^(b−1), which is never written here, so that elements below the
+/// middle of the last two steps have their error from there.
+#[test]
+fn s36_double_rounding() {
+    let n = 1 << 20;
+    let units = |i: usize| (i as f64 + 0.5) / n as f64 * 255.5 - 128.0;
+    // Neighbours far apart, so that every block has a large element.
+    let x: Vec<f32> = (0..n).map(|i| (units(i * 65_537 % n) / 64.0) as f32).collect();
+    let q8 = quantize(profile("mxint8", "ocp"), Rounding::Nearest, &x, 1024);
+    assert!(q8.scales().as_bytes().iter().all(|scale| *scale == 127));
+    let published =
+        [(6, "mxint6", 1.371, 1.617, 3.590, 0.123), (4, "mxint4", 24.89, 25.12, 77.73, 0.029)];
+    for (bits, format, direct, double, truncated, mismatch) in published {
+        let to = profile(format, "ocp");
+        let report = DoubleRounding::of(&x, &q8, &Requantize::new(to)).unwrap();
+        assert_eq!(report.differing_scales(), 0.0);
+        // What is clipped at the lower end is the same either way.
+        near(&format!("8 to {bits} bits, mismatch"), report.differing_codes(), mismatch, 2e-3);
+
+        let (step, most) = (f64::from(1 << (8 - bits)), f64::from((1 << (bits - 1)) - 1));
+        let mse = |y: &[f32]| {
+            let error =
+                |(x, y): (&f32, &f32)| 64.0f64.powi(2) * (f64::from(*x) - f64::from(*y)).powi(2);
+            x.iter().zip(y).map(error).sum::<f64>() / n as f64
+        };
+        let below = |y: Vec<f32>| -> Vec<f32> {
+            let lowest = |(x, y): (&f32, f32)| match 64.0 * f64::from(*x) < -(most + 0.5) * step {
+                true => y - (step / 64.0) as f32,
+                false => y,
+            };
+            x.iter().zip(y).map(lowest).collect()
+        };
+        let at_once = quantize(to, Rounding::Nearest, &x, 1024).dequantize::<f32>();
+        let twice = Requantize::new(to).run(&q8).unwrap().dequantize::<f32>();
+        let cut = |y: &f32| ((64.0 * f64::from(*y) / step).floor() * step / 64.0) as f32;
+        let shifted: Vec<f32> = q8.dequantize::<f32>().iter().map(cut).collect();
+        let ours = [mse(&below(at_once)), mse(&below(twice)), mse(&shifted)];
+        for ((what, published), ours) in
+            [("direct", direct), ("double", double), ("truncating", truncated)].iter().zip(ours)
+        {
+            near(&format!("{bits} bits, {what}, MSE"), ours, *published, 0.005 * published);
+        }
+        // With our own clip, and in the decoded values, the order is the same.
+        assert!(report.direct.mse() < report.double.mse());
+    }
+}
+
+/// Rounding floats twice costs something, and the more the fewer bits there were in between.
+#[test]
+fn s36_floats_rounded_twice() {
+    let x = octave(14, 1024, 512);
+    let to = Requantize::new(profile("mxfp4", "rceil"));
+    let figures = ["mxfp8-e4m3", "mxfp8-e5m2", "mxfp6-e2m3", "mxfp6-e3m2"].map(|from| {
+        let q = quantize(profile(from, "rceil"), Rounding::Nearest, &x, 512);
+        let report = DoubleRounding::of(&x, &q, &to).unwrap();
+        let (direct, double) = (report.direct.mse(), report.double.mse());
+        println!("{from}: {direct:.4e} {double:.4e} {:.4}", report.differing_codes());
+        assert!(direct < double && report.differing_codes() > 0.0, "{from}: {direct} {double}");
+        double / direct
+    });
+    let [three_bits, two_bits, _, _] = figures;
+    assert!(three_bits < 1.15 && two_bits < 1.5, "{figures:?}");
+    assert!(three_bits < two_bits, "{figures:?}");
 }

@@ -141,6 +141,10 @@ impl Errors {
         self.noise
     }
 
+    /// Mean squared error, noise / measured elements; 0 of nothing.
+    pub fn mse(&self) -> f64 {
+        self.figure(self.noise / self.measured().max(1) as f64)
+    }
     /// Relative mean squared error, noise / signal; +∞ where only the signal is 0.
     pub fn relative_mse(&self) -> f64 {
         self.figure(if self.noise == 0.0 { 0.0 } else { self.noise / self.signal })

@@ -4,9 +4,10 @@
 //! [`Errors`] and [`RowErrors`] compare any two slices, such as the result of [`simulate`].
 //! [`Grid`] has the least error of a Gaussian in closed form; [`integer_qsnr`] and [`float_qsnr`]
 //! predict a block's QSNR from its crest factor. [`ChosenRounding`] shows between which codes elements lie, and
-//! rounds them as one is told.
+//! rounds them as one is told. [`DoubleRounding`] tells what a switch to fewer bits costs.
 
 mod blocks;
+mod double_rounding;
 mod errors;
 mod grid;
 mod metrics;
@@ -17,6 +18,7 @@ mod simulate;
 mod theory;
 
 pub use blocks::{BlockCounts, crest_factor};
+pub use double_rounding::DoubleRounding;
 pub use errors::Errors;
 pub use grid::{Grid, Optimum};
 pub use metrics::Metrics;

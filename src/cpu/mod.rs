@@ -25,6 +25,7 @@ mod pieces;
 mod plan;
 mod quantize;
 mod quantize_both;
+mod requantize;
 mod rotate;
 mod rotated;
 mod scale;
@@ -41,7 +42,7 @@ pub use options::Cpu;
 use crate::error::Result;
 use crate::numerics::{Hadamard, NonFinite};
 use crate::real::{Slice, SliceMut};
-use crate::reference::{EdenJob, Job, Output, Pass, RotateJob};
+use crate::reference::{EdenJob, Job, Output, Pass, RequantizeJob, RotateJob};
 use crate::shape::Extents;
 use crate::{QuantizedTensor, Real};
 
@@ -236,4 +237,14 @@ fn quantize_both_slice(
         Slice::Bf16(x) => quantize_both::quantize(cpu, passes, x, outputs),
         Slice::F16(x) => quantize_both::quantize(cpu, passes, x, outputs),
     }
+}
+
+pub(crate) fn requantize(
+    cpu: Cpu,
+    job: &RequantizeJob,
+    from: [&[u8]; 2],
+    codes: &mut [u8],
+    scales: &mut [u8],
+) -> Result<()> {
+    requantize::requantize(cpu, job, from, codes, scales)
 }

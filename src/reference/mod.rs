@@ -14,6 +14,7 @@ mod multiply;
 mod neighbours;
 mod quantize;
 mod quantize_both;
+mod requantize;
 mod rotate;
 
 pub(crate) use amax::amax;
@@ -26,4 +27,5 @@ pub(crate) use neighbours::{Found, neighbours};
 pub(crate) use quantize::quantize_band;
 pub(crate) use quantize::{Job, quantize};
 pub(crate) use quantize_both::{Output, Pass, amax_of_columns, quantize_both};
+pub(crate) use requantize::{RequantizeJob, Shift, requantize};
 pub(crate) use rotate::{RotateJob, rotate, rotate_in_place, rotated};
