@@ -6,8 +6,8 @@
 //! covering 0 to 1 ("octave" rows). `cargo test --test papers -- --nocapture` prints the figures.
 
 use blockscale::analysis::{
-    ChosenRounding, DoubleRounding, Errors, Grid, Metrics, RowErrors, ScaleModel, crest_factor,
-    crossover, simulate,
+    ChosenRounding, DoubleRounding, Errors, Grid, Metrics, RowErrors, ScaleConstraint, ScaleModel,
+    crest_factor, crossover, exact_shift, simulate, simulate_constrained,
 };
 use blockscale::format::{Element, Minifloat, Round, Ties};
 use blockscale::numerics::{
@@ -607,4 +607,25 @@ fn s36_floats_rounded_twice() {
     let [three_bits, two_bits, _, _] = figures;
     assert!(three_bits < 1.15 && two_bits < 1.5, "{figures:?}");
     assert!(three_bits < two_bits, "{figures:?}");
+}
+
+/// FP4 in blocks of 256, the scale of each free, over powers of two of the row's largest (M2), or a power of
+/// two itself (M1).
+#[test]
+fn s36_scales_held_to_powers_of_two() {
+    let x = octave(15, 256, 4096);
+    let format = profile("e2m1x256:f32", "direct");
+    let published = [
+        (ScaleConstraint::Free, 1.233e-2),
+        (ScaleConstraint::LargestOverTwos, 1.397e-2),
+        (ScaleConstraint::PowerOfTwo, 1.665e-2),
+    ];
+    for (constraint, mse) in published {
+        let y = simulate_constrained(&format, constraint, Rounding::Nearest, &x, 4096).unwrap();
+        let ours = RowErrors::of(&x, &y, 4096).unwrap().relative_mse();
+        near(&format!("{constraint:?}, relative MSE"), ours, mse, 0.02 * mse);
+    }
+    // What is won: codes of FP4 under any two of these scales are codes of FP8 under one.
+    assert_eq!(exact_shift(Element::E2M1, Element::E4M3), Some(8));
+    assert_eq!(exact_shift(Element::E2M1, Element::E5M2), Some(15));
 }

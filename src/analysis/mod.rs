@@ -4,9 +4,11 @@
 //! [`Errors`] and [`RowErrors`] compare any two slices, such as the result of [`simulate`].
 //! [`Grid`] has the least error of a Gaussian in closed form; [`integer_qsnr`] and [`float_qsnr`]
 //! predict a block's QSNR from its crest factor. [`ChosenRounding`] shows between which codes elements lie, and
-//! rounds them as one is told. [`DoubleRounding`] tells what a switch to fewer bits costs.
+//! rounds them as one is told. [`DoubleRounding`] tells what a switch to fewer bits costs, and
+//! [`ScaleConstraint`] holds scales to powers of two.
 
 mod blocks;
+mod constraint;
 mod double_rounding;
 mod errors;
 mod grid;
@@ -18,6 +20,7 @@ mod simulate;
 mod theory;
 
 pub use blocks::{BlockCounts, crest_factor};
+pub use constraint::{ScaleConstraint, exact_shift, simulate_constrained};
 pub use double_rounding::DoubleRounding;
 pub use errors::Errors;
 pub use grid::{Grid, Optimum};

@@ -27,7 +27,18 @@ pub(crate) fn quantize_block(
     block: &Block,
     rounds: &[Round],
 ) -> QuantizedBlock {
-    match chosen_scale(profile, tensor, block) {
+    coded_block(profile, tensor, block, chosen_scale(profile, tensor, block), rounds)
+}
+
+/// Rounds the elements of a block whose scale is chosen.
+pub(crate) fn coded_block(
+    profile: &Profile,
+    tensor: &TensorFactors,
+    block: &Block,
+    chosen: ScaleChoice,
+    rounds: &[Round],
+) -> QuantizedBlock {
+    match chosen {
         ScaleChoice::Dead(scale) => QuantizedBlock { scale, codes: vec![0; block.values.len()] },
         ScaleChoice::Scale(scale) => {
             QuantizedBlock { scale, codes: codes(profile, tensor, block, scale, rounds) }

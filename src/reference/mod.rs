@@ -18,7 +18,7 @@ mod requantize;
 mod rotate;
 
 pub(crate) use amax::amax;
-pub(crate) use block::{Block, quantize_block};
+pub(crate) use block::{Block, chosen_scale, coded_block, quantize_block};
 pub(crate) use clip_mask::{clip_mask, clip_mask_band, mask_bands};
 pub(crate) use dequantize::dequantize;
 pub(crate) use ms_eden::{EdenJob, ms_eden, ms_eden_group};
