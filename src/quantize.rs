@@ -193,9 +193,61 @@ impl Quantize {
     /// [`Error::Overflow`] for coordinates beyond 32 bits in stochastic rounding.
     pub fn run<T: Real>(&self, x: &[T], shape: &[usize]) -> Result<QuantizedTensor> {
         let extents = self.check(x.len(), shape)?;
+        self.filled(x, shape, extents, None)
+    }
+
+    /// Quantizes `x`, the errors of columns weighing as much as `importance` says, for profiles that
+    /// search by squared errors: `search=sweep` and `search=clip`.
+    ///
+    /// ```text
+    /// error of a scale = Σ fl(w · fl(d²)),  d = fl(decoded − x)     w the importance of the column
+    /// ```
+    ///
+    /// summed in the order of the columns, and over the rows of a tile folded in halves. **Shapes**:
+    /// `importance` has one f32 for each of the K columns, the same for every row: for a weight, for
+    /// instance, the mean square of what the column is multiplied with. Of rotated values it is that of
+    /// the rotated columns. Importance 1 gives the bytes of [`run`](Self::run); a product with a d² of
+    /// Inf is NaN where the importance is 0, and then the rule's scale stays.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run); [`Error::WrongLength`] for another number of columns;
+    /// [`Error::InvalidValue`] for an importance that is negative, NaN or Inf, and for a profile that
+    /// does not weigh errors.
+    ///
+    /// Source: weighted squared errors are the objective of activation-aware quantization (AWQ,
+    /// arXiv 2306.00978) and of llama.cpp's importance matrices.
+    ///
+    /// ```
+    /// # use blockscale::{Quantize, format::Format, numerics::Profile};
+    /// let profile = Profile::parse(Format::MXFP4, "rceil+search=sweep")?;
+    /// let quantize = Quantize::new(profile);
+    /// let x = [6.5f32, 0.5, 0.5, 0.5];
+    /// // The rule's scale is 2, under which 6.5 becomes 6 and the others 0. Scale 1 clips, and is better.
+    /// assert_eq!(quantize.run(&x, &[4])?.dequantize::<f32>(), [6.0, 0.5, 0.5, 0.5]);
+    /// let q = quantize.run_with_importance(&x, &[4], &[1.0, 0.0, 0.0, 0.0])?;
+    /// assert_eq!(q.dequantize::<f32>(), [6.0, 0.0, 0.0, 0.0]); // no better, so the rule's stays
+    /// # Ok::<(), blockscale::Error>(())
+    /// ```
+    pub fn run_with_importance<T: Real>(
+        &self,
+        x: &[T],
+        shape: &[usize],
+        importance: &[f32],
+    ) -> Result<QuantizedTensor> {
+        let extents = self.check_weighted(x.len(), shape, importance)?;
+        self.filled(x, shape, extents, Some(importance))
+    }
+
+    fn filled<T: Real>(
+        &self,
+        x: &[T],
+        shape: &[usize],
+        extents: Extents,
+        importance: Option<&[f32]>,
+    ) -> Result<QuantizedTensor> {
         let mut codes = vec![0; self.code_bytes(extents)?];
         let mut scales = vec![0; self.scale_bytes(extents)];
-        let stored = self.fill(x, extents, &mut codes, &mut scales)?;
+        let stored = self.fill(x, extents, importance, &mut codes, &mut scales)?;
         Ok(self.tensor(shape, extents, codes, scales, stored))
     }
 
@@ -225,9 +277,37 @@ impl Quantize {
         scales: &'a mut [u8],
     ) -> Result<QuantizedTensor<&'a [u8]>> {
         let extents = self.check(x.len(), shape)?;
+        self.filled_into(x, shape, extents, None, codes, scales)
+    }
+
+    /// As [`run_with_importance`](Self::run_with_importance) into the caller's buffers.
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn run_into_with_importance<'a, T: Real>(
+        &self,
+        x: &[T],
+        shape: &[usize],
+        importance: &[f32],
+        codes: &'a mut [u8],
+        scales: &'a mut [u8],
+    ) -> Result<QuantizedTensor<&'a [u8]>> {
+        let extents = self.check_weighted(x.len(), shape, importance)?;
+        self.filled_into(x, shape, extents, Some(importance), codes, scales)
+    }
+
+    fn filled_into<'a, T: Real>(
+        &self,
+        x: &[T],
+        shape: &[usize],
+        extents: Extents,
+        importance: Option<&[f32]>,
+        codes: &'a mut [u8],
+        scales: &'a mut [u8],
+    ) -> Result<QuantizedTensor<&'a [u8]>> {
         check_buffer("the buffer of the codes", codes, shape, self.code_bytes(extents)?)?;
         check_buffer("the buffer of the scales", scales, shape, self.scale_bytes(extents))?;
-        let stored = self.fill(x, extents, codes, scales)?;
+        let stored = self.fill(x, extents, importance, codes, scales)?;
         let (codes, scales): (&[u8], &[u8]) = (codes, scales);
         Ok(self.tensor(shape, extents, codes, scales, stored))
     }
@@ -269,12 +349,14 @@ impl Quantize {
         &self,
         x: &[T],
         extents: Extents,
+        importance: Option<&[f32]>,
         codes: &mut [u8],
         scales: &mut [u8],
     ) -> Result<Option<TensorScale>> {
         let _ieee = FloatEnvironment::ieee();
         let amax = self.amax(x, extents);
         let Pass { job, rotation } = self.pass(amax, extents);
+        let job = Job { importance, ..job };
         match rotation {
             None => self.backend.quantize(&job, x, codes, scales)?,
             Some(hadamard) => self.backend.quantize_rotated(hadamard, &job, x, codes, scales)?,
@@ -298,10 +380,11 @@ impl Quantize {
     }
 
     /// All of a call but its data, the amax found.
-    pub(crate) fn pass(&self, amax: f32, extents: Extents) -> Pass {
+    pub(crate) fn pass(&self, amax: f32, extents: Extents) -> Pass<'static> {
         let Self { profile, rounding, blocks, rotation, .. } = *self;
         let tensor = profile.tensor_factors(amax);
-        Pass { job: Job { profile, rounding, blocks, tensor, extents }, rotation }
+        let importance = None;
+        Pass { job: Job { profile, rounding, blocks, tensor, extents, importance }, rotation }
     }
 
     /// As [`check`](Self::check), for kernels that cannot rotate.
@@ -356,6 +439,35 @@ impl Quantize {
                 rule: "a largest magnitude is not negative",
             }),
             _ => Ok(extents),
+        }
+    }
+
+    /// [`check`](Self::check), and whether `importance` can weigh the columns.
+    fn check_weighted(&self, len: usize, shape: &[usize], importance: &[f32]) -> Result<Extents> {
+        let extents = self.check(len, shape)?;
+        if !self.profile.search.is_weighted() {
+            return Err(Error::InvalidValue {
+                what: "the importance of columns",
+                given: format!("for profile {}", self.profile),
+                rule: "it weighs the errors of search=sweep and search=clip only",
+            });
+        }
+        if importance.len() != extents.k {
+            return Err(Error::WrongLength {
+                what: "the importance",
+                given: importance.len(),
+                unit: "columns",
+                shape: shape.to_vec(),
+                expected: extents.k,
+            });
+        }
+        match importance.iter().position(|w| !(w.is_finite() && *w >= 0.0)) {
+            None => Ok(extents),
+            Some(column) => Err(Error::InvalidValue {
+                what: "an importance",
+                given: format!("{} of column {column}", importance[column]),
+                rule: "it is finite and not negative",
+            }),
         }
     }
 

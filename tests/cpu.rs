@@ -9,7 +9,7 @@
 use blockscale::analysis::ChosenRounding;
 use blockscale::format::{Element, Format, Scale};
 use blockscale::numerics::{
-    DrawBits, DrawRule, Hadamard, Matrix, Profile, Rounding, Stochastic, TensorScale,
+    DrawBits, DrawRule, Hadamard, Matrix, Profile, Rounding, Search, Stochastic, TensorScale,
 };
 use blockscale::{
     Backend, Blocks, Cpu, Level, Quantize, QuantizeBoth, QuantizedTensor, Real, Rotate, amax_with,
@@ -167,6 +167,8 @@ struct Runner<'a> {
     random: Random,
     /// Whether quantized tensors are decoded as well.
     decodes: bool,
+    /// Whether columns have an importance.
+    weighs: bool,
     cases: usize,
     different: usize,
     shown: BTreeMap<String, String>,
@@ -178,7 +180,8 @@ const SHOWN: usize = 40;
 impl<'a> Runner<'a> {
     fn new(workers: Vec<Worker<'a>>, seed: u64) -> Self {
         let random = Random(seed);
-        Self { workers, random, decodes: true, cases: 0, different: 0, shown: BTreeMap::new() }
+        let (decodes, weighs) = (true, false);
+        Self { workers, random, decodes, weighs, cases: 0, different: 0, shown: BTreeMap::new() }
     }
 
     fn differs(&mut self, what: &str, profile: &str, worker: &Worker<'_>, text: &str) {
@@ -193,15 +196,29 @@ impl<'a> Runner<'a> {
     fn quantize<T: Value>(&mut self, choice: Choice, x: &[T], shape: &[usize]) {
         self.cases += 1;
         let quantize = choice.quantize();
-        let expected = quantize.backend(Backend::Reference).run(x, shape).unwrap();
+        let weights = [0.0, 1e-30, 0.3, 1.0, 1.0, 1.0, 7.5, 1e30];
+        let columns = *shape.last().unwrap();
+        let importance: Option<Vec<f32>> =
+            self.weighs.then(|| (0..columns).map(|_| self.random.pick(&weights)).collect());
+        let reference = quantize.backend(Backend::Reference);
+        let expected = match &importance {
+            Some(importance) => reference.run_with_importance(x, shape, importance).unwrap(),
+            None => reference.run(x, shape).unwrap(),
+        };
         let [code_bytes, scale_bytes] = quantize.output_bytes(shape).unwrap();
         for worker in self.workers.clone() {
             let mut codes = Guarded::<u8>::new(&mut self.random, code_bytes);
             let mut scales = Guarded::<u8>::new(&mut self.random, scale_bytes);
             let stored = worker.call(|cpu| {
                 let quantize = quantize.backend(cpu);
-                let q = quantize.run_into(x, shape, codes.inner(), scales.inner()).unwrap();
-                bits_of(q.tensor_scale())
+                let (codes, scales) = (codes.inner(), scales.inner());
+                let q = match &importance {
+                    Some(importance) => {
+                        quantize.run_into_with_importance(x, shape, importance, codes, scales)
+                    }
+                    None => quantize.run_into(x, shape, codes, scales),
+                };
+                bits_of(q.unwrap().tensor_scale())
             });
             let mut differs = |text: String| {
                 let input = format!("{} {shape:?} {}", T::NAME, choice.label());
@@ -397,6 +414,46 @@ fn unnamed_profiles() -> Vec<Profile> {
         ("mxfp6-e2m3", "rceil+ties=zero"),
         ("mxint4", "ocp+ties=zero"),
         ("nvfp4", "transformer-engine+ties=away-by-addition"),
+    ];
+    let profile = |(format, text): (&str, &str)| Profile::parse(format.parse().unwrap(), text);
+    rows.map(|row| profile(row).unwrap()).into()
+}
+
+/// Profiles that search scales, those that kernels know and others.
+fn searches() -> Vec<Profile> {
+    let rows = [
+        ("nvfp4", "four-over-six-mse+search=four-over-six-absmax"),
+        ("nvfp4", "four-over-six-mse+bound=448+search=four-over-six-absmax"),
+        ("nvfp4", "four-over-six-mae+sign=bit+search=four-over-six-absmax"),
+        ("nvfp4", "transformer-engine+search=four-over-six-absmax"),
+        ("nvfp4", "transformer-engine+search=four-over-six-mse"),
+        ("nvfp4", "torchao+search=four-over-six-mae"),
+        ("nvfp4", "four-over-six-mse+search=sweep"),
+        ("nvfp4", "transformer-engine+search=sweep"),
+        ("nvfp4", "torchao+search=sweep"),
+        ("nvfp4", "modelopt+search=sweep"),
+        ("nvfp4", "compressed-tensors+search=sweep"),
+        ("nvfp4", "ggml+search=sweep"),
+        ("nvfp4", "transformer-engine+ties=away+search=sweep"),
+        ("nvint4", "four-over-six+search=sweep"),
+        ("fp4-ue5m3", "direct+search=sweep"),
+        ("fp4-ue5m3-tensor", "two-level+search=sweep"),
+        ("mxfp4", "rceil+search=sweep"),
+        ("mxfp4", "ocp+search=sweep"),
+        ("mxfp4", "compressed-tensors+search=sweep"),
+        ("mxfp4", "modelopt+search=sweep"),
+        ("mxfp4", "ggml+search=sweep"),
+        ("mxfp4", "microxcaling+search=sweep"),
+        ("mxfp4", "ocp+headroom=3/4+search=sweep"),
+        ("mxfp8-e4m3", "ocp+search=sweep"),
+        ("mxint8", "ceil+search=sweep"),
+        ("mxfp4", "rceil+search=clip"),
+        ("mxfp4", "ocp+search=clip"),
+        ("e2m1x16:e8m0", "rceil+search=clip"),
+        ("e2m1x16:e8m0", "ocp+search=sweep"),
+        ("e2m1x32:e4m3+tensor", "two-level+search=sweep"),
+        ("e2m1x32:e8m0+tensor", "two-level+search=sweep"),
+        ("e2m1x48:e8m0", "rceil+search=sweep"),
     ];
     let profile = |(format, text): (&str, &str)| Profile::parse(format.parse().unwrap(), text);
     rows.map(|row| profile(row).unwrap()).into()
@@ -733,6 +790,42 @@ fn built_formats_and_altered_profiles() {
         any_tensors::<f32>(&mut runner, &[profile], 4);
         any_tensors::<bf16>(&mut runner, &[profile], 2);
         any_tensors::<f16>(&mut runner, &[profile], 2);
+    }
+    runner.finish();
+}
+
+/// Searches, with and without importance.
+#[test]
+fn searched_scales() {
+    let mut runner = Runner::new(workers(), 14);
+    runner.decodes = false;
+    for profile in searches() {
+        let weighted = matches!(profile.search, Search::Sweep | Search::Clip);
+        for weighs in [false, true].into_iter().take(1 + usize::from(weighted)) {
+            runner.weighs = weighs;
+            any_tensors::<f32>(&mut runner, &[profile], 3);
+            any_tensors::<bf16>(&mut runner, &[profile], 1);
+            any_tensors::<f16>(&mut runner, &[profile], 1);
+        }
+    }
+    runner.finish();
+}
+
+/// Hostile blocks, and every exponent that a block's amax can have.
+#[test]
+fn searched_scales_of_hostile_blocks() {
+    let mut runner = Runner::new(workers(), 15);
+    runner.decodes = false;
+    for (i, profile) in searches().into_iter().enumerate() {
+        let format = profile.format();
+        let x = hostile_blocks::<f32>(format);
+        let k = 13 * format.block();
+        let shape = [x.len() / k, k];
+        for amax in amaxes(profile).into_iter().skip(i % 2).step_by(2) {
+            let choice = Choice { amax, ..Choice::new(profile) };
+            runner.quantize(choice, &x[..shape[0] * k], &shape);
+        }
+        amax_thresholds::<f32>(&mut runner, profile, &[1.0, 1.4, 1.5], &[-1, 0]);
     }
     runner.finish();
 }

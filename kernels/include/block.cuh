@@ -55,35 +55,59 @@ __device__ __noinline__ float tile_std(Profile const& profile, Tile<Load> const&
     return is_nan(variance) ? float_of(0x7f800000u) : sqrtf(fmaxf(variance, 0.0f));
 }
 
-// What nearest codes under a scale leave: row sums in index order, rows folded in halves.
+// What nearest codes under a scale leave: row sums in index order, rows folded in halves; or the
+// largest difference, NaN if any is.
 template <typename Load>
 __device__ __noinline__ float tile_error(Profile const& profile, TensorFactors const& tensor, Tile<Load> const& tile,
                                    BlockScale scale) {
-    return folded_sum(tile.rows, [&](uint32_t row) {
+    float largest = 0.0f;
+    float error = folded_sum(tile.rows, [&](uint32_t row) {
         float sum = 0.0f;
         for (uint32_t i = 0; i < tile.width; ++i) {
             float x = tile.load(row, i);
             uint32_t code = element_code(profile, tensor, scale, x, Round{profile.ties, 0, 0});
             float d = decoded(profile, tensor.stored, scale, decode(profile.element, code)) - x;
+            largest = max_magnitude(largest, d);
             sum += profile.search == Search::FourOverSixMae ? fabsf(d) : d * d;
         }
         return sum;
     });
+    return profile.search == Search::FourOverSixAbsmax ? largest : error;
 }
 
-// The scale of a tile, searched where the profile says so.
+// The scale of a tile, searched where the profile says so: the rule's, unless another leaves a
+// strictly smaller error. The larger ones come first (src/numerics/search.rs).
 template <typename Load>
 __device__ inline BlockScale tile_scale(Profile const& profile, TensorFactors const& tensor,
                                         Tile<Load> const& tile) {
     float amax = tile_amax(profile, tile);
     bool needs_std = profile.scale == ScaleRule::RmsFloor || profile.scale == ScaleRule::RmsNearest;
     float std = needs_std ? tile_std(profile, tile) : 0.0f;
-    BlockScale six = block_scale(profile, tensor, amax, std, 1.0f);
-    if (six.dead || profile.search == Search::None) return six;
-    BlockScale four = block_scale(profile, tensor, amax, std, 1.5f);
-    if (four.dead) return six;
-    bool closer = tile_error(profile, tensor, tile, four) < tile_error(profile, tensor, tile, six);
-    return closer ? four : six;
+    BlockScale best = block_scale(profile, tensor, amax, std, 1.0f);
+    if (best.dead || profile.search == Search::None) return best;
+    int first = int(best.code);
+    float least = tile_error(profile, tensor, tile, best);
+    auto consider = [&](BlockScale scale) {
+        float error = tile_error(profile, tensor, tile, scale);
+        if (error < least) {
+            least = error;
+            best = scale;
+        }
+    };
+    if (profile.search != Search::Sweep && profile.search != Search::Clip) {
+        BlockScale four = block_scale(profile, tensor, amax, std, 1.5f);
+        if (!four.dead) consider(four);
+        return best;
+    }
+    bool e8m0 = profile.scale_format == ScaleFormat::E8M0;
+    int lowest = e8m0 ? 0 : 1, highest = e8m0 ? 254 : int(profile.scale_codec.max_code);
+    int above = profile.search == Search::Sweep ? 8 : 0, below = profile.search == Search::Sweep ? 8 : 2;
+    lowest = first - below > lowest ? first - below : lowest;
+    highest = first + above < highest ? first + above : highest;
+    for (int code = highest; code >= lowest; --code) {
+        if (code != first) consider(BlockScale{uint32_t(code), scale_value(profile, uint32_t(code)), false});
+    }
+    return best;
 }
 
 // What a status word says of a block (src/cuda/raw/mod.rs: status).

@@ -22,7 +22,7 @@ enum class ElementMap : uint32_t {
 };
 enum class Ties : uint32_t { Even, Away, Zero, AwayByAddition };
 enum class SignRule : uint32_t { Bit, Negative, NotPositive, NonZero };
-enum class Search : uint32_t { None, FourOverSixMse, FourOverSixMae };
+enum class Search : uint32_t { None, FourOverSixMse, FourOverSixMae, FourOverSixAbsmax, Sweep, Clip };
 enum class DecodeRule : uint32_t {
     Scale, FoldedAmax, TimesDecode, TimesDecodePlusZero, OverEncode, AmaxLast, Halved,
 };

@@ -124,7 +124,7 @@ pub fn simulate_constrained(
     let mut decoded = Vec::with_capacity(x.len());
     for (row, values) in x.chunks(k.max(1)).enumerate() {
         let block = |values: &[f32]| {
-            let mut block = Block { width, values: values.to_vec() };
+            let mut block = Block { width, values: values.to_vec(), importance: None };
             block.values.resize(width, 0.0);
             block
         };

@@ -156,7 +156,7 @@ impl<'a> ChosenRounding<'a> {
         }
     }
 
-    fn found<T: Real>(&self, x: &[T], extents: Extents) -> (Job, Found) {
+    fn found<T: Real>(&self, x: &[T], extents: Extents) -> (Job<'static>, Found) {
         let _ieee = FloatEnvironment::ieee();
         let amax = self.quantize.amax(x, extents);
         let Pass { job, rotation } = self.quantize.pass(amax, extents);
@@ -215,7 +215,7 @@ impl Neighbours {
 }
 
 /// Codes of whole rows as they are stored.
-fn packed(job: &Job, codes: &[u8]) -> Result<Vec<u8>> {
+fn packed(job: &Job<'_>, codes: &[u8]) -> Result<Vec<u8>> {
     let (format, row_bytes) = (job.profile.format(), job.code_bytes()?);
     let mut bytes = vec![0; row_bytes * job.extents.all_rows()];
     if !codes.is_empty() {

@@ -35,7 +35,7 @@ pub fn simulate(profile: &Profile, rounding: Rounding, x: &[f32], k: usize) -> R
     let mut decoded = Vec::with_capacity(x.len());
     for (row, values) in x.chunks(k.max(1)).enumerate() {
         for (column, values) in values.chunks(width).enumerate() {
-            let mut block = Block { width, values: values.to_vec() };
+            let mut block = Block { width, values: values.to_vec(), importance: None };
             block.values.resize(width, 0.0);
             let draw = |i| rounding.at(profile.ties, row as u64, (column * width + i) as u64);
             let rounds = (0..width).map(draw).collect::<Result<Vec<_>>>()?;

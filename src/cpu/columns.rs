@@ -59,7 +59,7 @@ fn run<T: Real + Input, const KIND: usize, const FORM: usize>(
 
 struct Work<'a, T, const KIND: usize, const FORM: usize> {
     plan: &'a Plan,
-    job: &'a Job,
+    job: &'a Job<'a>,
     columns: Columns<'a, T>,
 }
 

@@ -252,6 +252,7 @@ impl SearchSteps {
             && profile.ties == Ties::Even
             && profile.format().block() == 16
             && map == Map::Times
+            && matches!(profile.search, Search::FourOverSixMse | Search::FourOverSixMae)
             && profile.decode == DecodeRule::AmaxLast
             && profile.range != ScaleRange::MinPositive
             && profile.cast == ScaleCast::Rne
@@ -390,7 +391,7 @@ mod tests {
     fn plan(profile: Profile, rounding: Rounding, blocks: Blocks, amax: f32) -> Option<Plan> {
         let tensor = profile.tensor_factors(amax);
         let extents = Extents::of(&[48, 160]).unwrap();
-        Plan::new(&Job { profile, rounding, blocks, tensor, extents })
+        Plan::new(&Job { profile, rounding, blocks, tensor, extents, importance: None })
     }
 
     fn roundings() -> [Rounding; 4] {

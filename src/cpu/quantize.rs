@@ -55,11 +55,11 @@ pub(super) fn quantize<T: Real + Input>(
 pub(super) struct Worker<'a> {
     plan: Option<Plan>,
     level: Level,
-    job: &'a Job,
+    job: &'a Job<'a>,
 }
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(cpu: Cpu, job: &'a Job) -> Self {
+    pub(super) fn new(cpu: Cpu, job: &'a Job<'a>) -> Self {
         Self { plan: Plan::new(job), level: cpu.chosen_level(), job }
     }
 
@@ -71,14 +71,16 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// The length of rows of the job, `elements` in all: only draws tell rows apart that follow each other.
+    /// The length of rows of the job, `elements` in all: only draws and importance tell rows apart that follow
+    /// each other.
     pub(super) fn row(&self, elements: usize) -> usize {
         self.row_of(self.job.extents.k, elements)
     }
 
     /// The same of parts of rows, k elements each.
     pub(super) fn row_of(&self, k: usize, elements: usize) -> usize {
-        match is_whole(self.job.profile.format(), k) && self.job.rounding == Rounding::Nearest {
+        let alike = self.job.rounding == Rounding::Nearest && self.job.importance.is_none();
+        match is_whole(self.job.profile.format(), k) && alike {
             true => elements,
             false => k,
         }
@@ -127,7 +129,7 @@ pub(super) struct Upright<'a, T> {
     kernel: ColumnsKernel<T>,
     plan: &'a Plan,
     level: Level,
-    job: &'a Job,
+    job: &'a Job<'a>,
 }
 
 impl<T> Upright<'_, T> {
@@ -141,7 +143,7 @@ pub(super) struct Rotating<'a> {
     kernel: RotatingKernel,
     plan: &'a Plan,
     level: Level,
-    job: &'a Job,
+    job: &'a Job<'a>,
 }
 
 impl Rotating<'_> {
@@ -232,7 +234,8 @@ pub(super) fn specified<T: Real>(job: &Job, piece: Piece<'_, T>) -> Result<()> {
             draws.with_offset(draws.row_offset(), draws.column_offset() + column as u64),
         ),
     };
-    let job = Job { rounding, extents: Extents { k, ..job.extents }, ..*job };
+    let importance = job.importance.map(|importance| &importance[column..][..k]);
+    let job = Job { rounding, extents: Extents { k, ..job.extents }, importance, ..*job };
     let height = job.band_rows();
     let band = Sizes::of_row(job.profile.format(), k)?.times(height);
     let bands = x
@@ -293,7 +296,7 @@ fn of_form<T: Real + Input, const KIND: usize, const FORM: usize, const ROTATED:
 /// A piece and how it is quantized.
 struct Work<'a, T> {
     plan: &'a Plan,
-    job: &'a Job,
+    job: &'a Job<'a>,
     piece: Piece<'a, T>,
     /// What memory is asked for meanwhile, if not what is behind the piece.
     ahead: Option<Ahead>,

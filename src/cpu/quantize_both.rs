@@ -233,7 +233,7 @@ impl<'a> Hand<'a> {
 /// One of the directions: rows of the tensor, or of the transposed one.
 struct Direction<'a> {
     hand: Hand<'a>,
-    job: &'a Job,
+    job: &'a Job<'a>,
     /// Sizes of a row, and where the first one's codes and scales are.
     row: Sizes,
     first: [usize; 2],

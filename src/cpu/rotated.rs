@@ -63,11 +63,11 @@ pub(super) struct Rotator<'a> {
     worker: Worker<'a>,
     level: Level,
     steps: Steps,
-    job: &'a Job,
+    job: &'a Job<'a>,
 }
 
 impl<'a> Rotator<'a> {
-    pub(super) fn new(cpu: Cpu, hadamard: Hadamard, job: &'a Job) -> Self {
+    pub(super) fn new(cpu: Cpu, hadamard: Hadamard, job: &'a Job<'a>) -> Self {
         let (worker, steps) = (Worker::new(cpu, job), Steps::new(hadamard, false));
         Self { worker, level: cpu.chosen_level(), steps, job }
     }

@@ -46,7 +46,7 @@ pub(super) fn run<T: Real + Input>(
 struct Squares<'a, T, const SQUARED: bool> {
     plan: &'a Plan,
     search: SearchSteps,
-    job: &'a Job,
+    job: &'a Job<'a>,
     piece: Piece<'a, T>,
 }
 

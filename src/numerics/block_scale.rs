@@ -59,7 +59,7 @@ impl Profile {
         matches!(self.scale, ScaleRule::RmsFloor | ScaleRule::RmsNearest)
     }
 
-    /// The block scale; with four over six that of the first candidate.
+    /// The block scale; with a search that of the first candidate.
     pub(crate) fn block_scale(
         &self,
         tensor: &TensorFactors,
@@ -69,7 +69,7 @@ impl Profile {
     }
 
     /// The block scale with the quotient multiplied by `stretch` (1.5 is four over six's other
-    /// candidate; E8M0 scales have no such search).
+    /// candidate; E8M0 scales have none such).
     pub(crate) fn stretched_block_scale(
         &self,
         tensor: &TensorFactors,

@@ -221,6 +221,11 @@ knob! {
 
 knob! {
     /// A choice between block scales by the error they leave.
+    ///
+    /// The rule's scale is tried first, rounding to nearest whatever rounds in the end. Another takes its
+    /// place only where it leaves a strictly smaller error, so what no scale improves keeps the rule's
+    /// bytes; of several others with the same smallest error the largest wins. An error that is NaN is
+    /// neither smaller nor larger than another: NaN under the rule's scale keeps that scale.
     Search, "search" {
         /// None.
         None = "none",
@@ -228,6 +233,15 @@ knob! {
         FourOverSixMse = "four-over-six-mse",
         /// Four over six by Σ|decoded − x|.
         FourOverSixMae = "four-over-six-mae",
+        /// Four over six by max |decoded − x|.
+        FourOverSixAbsmax = "four-over-six-absmax",
+        /// Every scale of the codes up to 8 above and 8 below that of the rule, as far as they are
+        /// positive and finite, by Σ w · (decoded − x)²; w is 1, or the
+        /// [importance](crate::Quantize::run_with_importance) of the column.
+        Sweep = "sweep",
+        /// The scale, its half and its quarter, which clip more, as far as they exist, by the same sum.
+        /// E8M0 only.
+        Clip = "clip",
     }
 }
 

@@ -20,6 +20,7 @@ mod profile;
 mod rotation;
 mod rotation_matrix;
 mod rounding;
+mod search;
 mod sum;
 mod tensor_scale;
 

@@ -186,6 +186,14 @@ impl Profile {
             }
             Headroom::SixteenSeventeenths => scale.float().is_some(),
         };
+        let search_fits = match self.search {
+            Search::None => true,
+            Search::FourOverSixMse | Search::FourOverSixMae | Search::FourOverSixAbsmax => {
+                element == Element::E2M1 && scale.float().is_some()
+            }
+            Search::Sweep => scale != Scale::F32,
+            Search::Clip => e8m0,
+        };
         let decode_fits = match self.decode {
             DecodeRule::Scale | DecodeRule::Halved => self.tensor == TensorRule::None,
             DecodeRule::FoldedAmax | DecodeRule::AmaxLast => self.tensor == TensorRule::Amax,
@@ -238,8 +246,9 @@ impl Profile {
                 "headroom=3/4 needs map=exponent",
             ),
             (
-                self.search == Search::None || element == Element::E2M1 && scale.float().is_some(),
-                "four over six needs E2M1 elements and a float scale",
+                search_fits,
+                "search=four-over-six-* needs E2M1 elements and a float scale, search=sweep a scale of \
+                 one byte, search=clip E8M0 scales",
             ),
             (
                 decode_fits,

@@ -15,7 +15,8 @@ pub(crate) fn clip_mask_band<T: Real>(job: &Job, values: &[T], mask: &mut [u8]) 
     for start in (0..k).step_by(width) {
         let columns = start..k.min(start + width);
         // Rows and columns beyond the tensor stay +0.
-        let mut block = Block { width, values: vec![0.0; width * job.band_rows()] };
+        let mut block =
+            Block { width, values: vec![0.0; width * job.band_rows()], importance: None };
         for (row, into) in values.chunks(k).zip(block.values.chunks_mut(width)) {
             for (x, value) in row[columns.clone()].iter().zip(into) {
                 *value = x.to_f32();

@@ -16,6 +16,7 @@ mod quantize;
 mod quantize_both;
 mod requantize;
 mod rotate;
+mod search;
 
 pub(crate) use amax::amax;
 pub(crate) use block::{Block, chosen_scale, coded_block, quantize_block};

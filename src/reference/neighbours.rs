@@ -43,7 +43,7 @@ fn one_block(
     let (profile, k, width) = (&job.profile, job.extents.k, job.profile.format().block());
     let columns = column * width..k.min((column + 1) * width);
     // Rows and columns beyond the tensor stay +0.
-    let mut block = Block { width, values: vec![0.0; width * job.band_rows()] };
+    let mut block = Block { width, values: vec![0.0; width * job.band_rows()], importance: None };
     for (row, values) in rows.clone().zip(block.values.chunks_mut(width)) {
         let x = &x[row * k..][columns.clone()];
         values[..x.len()].copy_from_slice(x);

@@ -9,15 +9,17 @@ use crate::{Blocks, Real};
 
 /// Everything about a call but its data.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Job {
+pub(crate) struct Job<'a> {
     pub profile: Profile,
     pub rounding: Rounding,
     pub blocks: Blocks,
     pub tensor: TensorFactors,
     pub extents: Extents,
+    /// The importance of each column, for a search.
+    pub importance: Option<&'a [f32]>,
 }
 
-impl Job {
+impl Job<'_> {
     /// Rows that share their scales.
     pub(crate) fn band_rows(&self) -> usize {
         match self.blocks {
@@ -54,8 +56,14 @@ pub(crate) fn quantize_band<T: Real>(
     let mut unpacked = vec![0; rows * k];
     for (column, start) in (0..k).step_by(width).enumerate() {
         let used = width.min(k - start);
+        // Columns beyond the tensor weigh 1.
+        let importance = job.importance.map(|importance| {
+            let mut columns = vec![1.0; width];
+            columns[..used].copy_from_slice(&importance[start..][..used]);
+            columns
+        });
         // Rows and columns beyond the tensor stay +0.
-        let mut block = Block { width, values: vec![0.0; width * height] };
+        let mut block = Block { width, values: vec![0.0; width * height], importance };
         let mut rounds = vec![job.rounding.at(job.profile.ties, 0, 0)?; width * height];
         for row in 0..rows {
             for i in 0..used {

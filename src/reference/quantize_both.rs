@@ -10,8 +10,8 @@ use crate::shape::Extents;
 
 /// One of the two: a job, whose extents are those of what it quantizes, and its rotation.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pass {
-    pub job: Job,
+pub(crate) struct Pass<'a> {
+    pub job: Job<'a>,
     pub rotation: Option<Hadamard>,
 }
 
