@@ -52,6 +52,41 @@ fn quantize(c: &mut Criterion) {
     }
 }
 
+/// Searches by the host path, and at the smallest size by the reference.
+fn search(c: &mut Criterion) {
+    for (name, text) in [
+        ("nvfp4", "four-over-six-mse"),
+        ("nvfp4", "four-over-six-mse+search=four-over-six-absmax"),
+        ("nvfp4", "four-over-six-mse+search=sweep"),
+        ("nvfp4", "transformer-engine+search=sweep"),
+        ("mxfp4", "rceil+search=sweep"),
+        ("mxfp4", "rceil+search=clip"),
+    ] {
+        let mut group = c.benchmark_group(format!("search/{name} {text}"));
+        let format = name.parse().expect("a named format");
+        let profile = Profile::parse(format, text).expect("a profile of that format");
+        for (size, bytes) in SIZES {
+            let x = values(bytes / 4);
+            let shape = [x.len() / K, K];
+            let quantize = Quantize::new(profile).tensor_amax(amax(&x));
+            let sizes = quantize.output_bytes(&shape).expect("a shape that fits");
+            let [mut codes, mut scales] = sizes.map(|bytes| vec![0; bytes]);
+            group.throughput(Throughput::Elements(x.len() as u64));
+            let mut bench = |id, quantize: Quantize| {
+                group.bench_function(id, |b| {
+                    b.iter(|| {
+                        quantize.run_into(black_box(&x), &shape, &mut codes, &mut scales).map(drop)
+                    });
+                });
+            };
+            bench(BenchmarkId::from_parameter(size), quantize);
+            if size == SIZES[0].0 {
+                bench(BenchmarkId::new("reference", size), quantize.backend(Backend::Reference));
+            }
+        }
+    }
+}
+
 fn dequantize(c: &mut Criterion) {
     for (name, format) in Format::NAMED {
         let mut group = c.benchmark_group(format!("dequantize/{name}"));
@@ -122,5 +157,5 @@ fn quick() -> Criterion {
         .measurement_time(Duration::from_millis(500))
 }
 
-criterion_group!(name = operations; config = quick(); targets = quantize, dequantize, largest_magnitude, relayout);
+criterion_group!(name = operations; config = quick(); targets = quantize, search, dequantize, largest_magnitude, relayout);
 criterion_main!(operations);

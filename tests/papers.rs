@@ -224,7 +224,7 @@ fn s32_mxfp4_at_sigma_one() {
 #[test]
 fn s33_nvfp4_nearest() {
     let x = gaussian(4, 2048, 2048);
-    let rows = |text, blocks| {
+    let rows = |text: &str, blocks| {
         let quantize = Quantize::new(profile("nvfp4", text)).blocks(blocks);
         Metrics::of(&x, &quantize.run(&x, &[2048, 2048]).unwrap()).unwrap().rows
     };

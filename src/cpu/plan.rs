@@ -32,16 +32,46 @@ pub(super) struct Plan {
     pub search: Option<SearchSteps>,
 }
 
-/// Four over six in numbers.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// A search in numbers, of E2M1 elements.
 pub(super) struct SearchSteps {
-    /// Whether errors are squared.
-    pub squared: bool,
-    /// Values are fl(fl(fl(q · s) · stored) / target).
-    pub stored: f32,
-    pub target: f32,
-    /// Signs are those of x, not those of y < 0.
-    pub keeps_zero_sign: bool,
+    pub distance: Distance,
+    pub candidates: Candidates,
+}
+
+/// What an error is the sum or the largest of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Distance {
+    /// Σ d², weighted where columns have an importance.
+    Squared,
+    /// Σ |d|.
+    Absolute,
+    /// max |d|.
+    Largest,
+}
+
+pub(super) enum Candidates {
+    /// The scale and 3/2 of it. Values are fl(fl(fl(q · s) · stored) / target).
+    FourOverSix {
+        stored: f32,
+        target: f32,
+    },
+    Around(Box<Around>),
+}
+
+/// The scales around the rule's, by code.
+pub(super) struct Around {
+    /// The values of the elements -1 and -1.5.
+    pub minus_one: [f32; 256],
+    pub minus_more: [f32; 256],
+    /// Factors and both values of codes that can be tried, from code -8 on. Of others the values are NaN, whose
+    /// error is never smaller.
+    pub tried: [[f32; Self::TRIED]; 3],
+    /// Whether those of the code and of all that are tried with it are exact multiples of both.
+    pub sound: [bool; 256],
+    /// Whether the eight codes above are tried.
+    pub looks_up: bool,
+    /// How many codes below are tried, at most eight.
+    pub below: usize,
 }
 
 /// Which kernels a plan goes to, by its scales.
@@ -141,7 +171,7 @@ pub(super) enum ScaleSteps {
 
 impl Plan {
     /// `None` where the reference has to do the whole job.
-    pub(super) fn new(job: &Job) -> Option<Self> {
+    pub(super) fn new(job: &Job<'_>) -> Option<Self> {
         let (profile, tensor) = (&job.profile, &job.tensor);
         let format = profile.format();
         let suits = matches!(format.block(), 16 | 32)
@@ -189,11 +219,13 @@ impl Plan {
         let all = factors[1..=usize::from(last)].iter().all(|factor| scales(*factor));
         let search = match profile.search {
             Search::None => None,
-            _ => Some(SearchSteps::new(job, map)?),
+            _ => Some(SearchSteps::new(job, map, &factors)?),
         };
         let reaches_zero = zero.code == 0 || scale.reaches_zero();
         let zero_scale_is_odd = !scales(factors[0]) && reaches_zero;
-        let searchable = search.is_none() || !zero_scale_is_odd;
+        let finds_by_division =
+            matches!(search, Some(SearchSteps { candidates: Candidates::FourOverSix { .. }, .. }));
+        let searchable = !finds_by_division || !zero_scale_is_odd;
         (suits && all && searchable).then_some(Self {
             search,
             scale,
@@ -242,27 +274,82 @@ impl Plan {
 
 impl SearchSteps {
     /// `None` where the reference has to search.
-    fn new(job: &Job, map: Map) -> Option<Self> {
+    fn new(job: &Job<'_>, map: Map, factors: &[f32; 256]) -> Option<Self> {
+        let profile = &job.profile;
+        let suits = job.blocks == Blocks::Row
+            && job.rounding == Rounding::Nearest
+            && profile.ties == Ties::Even
+            && profile.format().element() == Element::E2M1
+            && map == Map::Times;
+        suits.then_some(())?;
+        let candidates = match profile.search.is_weighted() {
+            true => Candidates::Around(Box::new(Around::new(job, factors))),
+            false => Self::four_over_six(job)?,
+        };
+        let distance = match profile.search {
+            Search::FourOverSixMae => Distance::Absolute,
+            Search::FourOverSixAbsmax => Distance::Largest,
+            _ => Distance::Squared,
+        };
+        Some(Self { distance, candidates })
+    }
+
+    fn four_over_six(job: &Job<'_>) -> Option<Candidates> {
         let profile = &job.profile;
         // Far from the ends of f32's range, as values are then before they are divided by it.
         let target = profile.tensor_target();
-        let suits = job.blocks == Blocks::Row
-            && (1e-6..1e6).contains(&target)
-            && job.rounding == Rounding::Nearest
-            && profile.ties == Ties::Even
+        let suits = (1e-6..1e6).contains(&target)
             && profile.format().block() == 16
-            && map == Map::Times
-            && matches!(profile.search, Search::FourOverSixMse | Search::FourOverSixMae)
             && profile.decode == DecodeRule::AmaxLast
             && profile.range != ScaleRange::MinPositive
-            && profile.cast == ScaleCast::Rne
-            && matches!(profile.sign, SignRule::Bit | SignRule::Negative);
-        suits.then_some(Self {
-            squared: profile.search == Search::FourOverSixMse,
-            stored: job.tensor.stored?.value(),
-            target,
-            keeps_zero_sign: profile.sign == SignRule::Bit,
-        })
+            && profile.cast == ScaleCast::Rne;
+        suits.then_some(())?;
+        Some(Candidates::FourOverSix { stored: job.tensor.stored?.value(), target })
+    }
+}
+
+impl Around {
+    /// Codes from -8 to 271: a vector behind the code after any.
+    pub(super) const TRIED: usize = 8 + 256 + 16;
+
+    fn new(job: &Job<'_>, factors: &[f32; 256]) -> Self {
+        let profile = &job.profile;
+        let ([above, below], (least, most)) = (profile.search.reach(), profile.searched_codes());
+        let mut new = Self {
+            minus_one: [f32::NAN; 256],
+            minus_more: [f32::NAN; 256],
+            tried: [[0.0; Self::TRIED], [f32::NAN; Self::TRIED], [f32::NAN; Self::TRIED]],
+            sound: [false; 256],
+            looks_up: above > 0,
+            below: below.into(),
+        };
+        let mut exact = [false; 256];
+        for code in 0..=most {
+            let scale = profile.stored_scale(code);
+            let value = |q: f32| profile.decoded(job.tensor.stored, scale, q);
+            let (one, more) = (value(1.0), value(1.5));
+            let is_exact = |power: f32, base: f32, q: f32| {
+                base.is_finite() && f64::from(value(q)) == f64::from(power) * f64::from(base)
+            };
+            let at = usize::from(code);
+            exact[at] = [(0.5, one, 0.5), (2.0, one, 2.0), (4.0, one, 4.0)]
+                .into_iter()
+                .chain([(2.0, more, 3.0), (4.0, more, 6.0)])
+                .all(|(power, base, q)| is_exact(power, base, q));
+            (new.minus_one[at], new.minus_more[at]) = (-one, -more);
+            if code >= least {
+                let entries = [factors[at], -one, -more];
+                for (tried, entry) in new.tried.iter_mut().zip(entries) {
+                    tried[at + 8] = entry;
+                }
+            }
+        }
+        for code in 0..=usize::from(most) {
+            let lowest = code.saturating_sub(below.into()).max(least.into());
+            let highest = (code + usize::from(above)).min(most.into());
+            new.sound[code] = exact[code] && (lowest..=highest).all(|code| exact[code]);
+        }
+        new
     }
 }
 
@@ -435,6 +522,30 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// Searches go to the kernels where docs/support.md says so.
+    #[test]
+    fn searches_have_plans() {
+        for (format, text, planned) in [
+            ("nvfp4", "four-over-six-mse+search=four-over-six-absmax", true),
+            ("nvfp4", "four-over-six-mse+search=sweep", true),
+            ("nvfp4", "transformer-engine+search=sweep", true),
+            ("nvfp4", "torchao+search=sweep", true),
+            ("fp4-ue5m3", "direct+search=sweep", true),
+            ("mxfp4", "rceil+search=sweep", true),
+            ("mxfp4", "ocp+search=clip", true),
+            ("nvfp4", "transformer-engine+search=four-over-six-mse", false),
+            ("nvfp4", "compressed-tensors+search=sweep", false),
+            ("mxfp4", "microxcaling+search=sweep", false),
+            ("mxfp8-e4m3", "ocp+search=sweep", false),
+        ] {
+            let profile = Profile::parse(format.parse().unwrap(), text).unwrap();
+            let plan = |rounding, blocks| plan(profile, rounding, blocks, 2688.0).is_some();
+            assert_eq!(plan(Rounding::Nearest, Blocks::Row), planned, "{format} {text}");
+            assert!(!plan(Rounding::Nearest, Blocks::Tile), "{format} {text}");
+            assert!(!plan(roundings()[1], Blocks::Row), "{format} {text}");
         }
     }
 

@@ -97,7 +97,7 @@ impl<'a> Worker<'a> {
         ahead: Option<Ahead>,
     ) -> Result<()> {
         match &self.plan {
-            Some(plan) => match plan.search {
+            Some(plan) => match &plan.search {
                 Some(search) => search::run(self.level, plan, search, self.job, piece),
                 None => run(self.level, Work { plan, job: self.job, piece, ahead, rotated: None }),
             },

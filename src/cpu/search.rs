@@ -1,91 +1,143 @@
-//! Four over six: 16 blocks at once, a lane each, so that sums go in the order of the elements.
+//! Scale search: 16 blocks at once, a lane each, so that sums go in the order of the elements.
 
 use super::Level;
-use super::encode::Input;
+use super::draws::GroupDraws;
+use super::encode::{E2M1, Encoder, Input, load_group};
 use super::pieces::Sizes;
-use super::plan::{Plan, SearchSteps};
+use super::plan::{Around, Candidates, Distance, Plan, SearchSteps};
 use super::quantize::{Piece, mask_padding, prefetch, specified};
-use super::scale::{Chooser, NV};
-use super::simd::{GROUP, Kernel, LANES, Simd, dispatch, e2m1_by_lines};
+use super::scale::{ANY, Chooser, NV, scale_codes};
+use super::simd::{GROUP, Kernel, LANES, Simd, dispatch};
 use crate::Real;
 use crate::error::Result;
 use crate::reference::Job;
 
-/// Elements of a square: 16 blocks of 16, whose columns become vectors.
-const SQUARE: usize = LANES * LANES;
+/// Elements of 16 of the longest blocks, which have 32.
+const MOST: usize = LANES * 32;
 
-/// The value of a magnitude code as a multiple of 1, or of 1.5 (the other table has 0 there): the rounding
-/// of a product is the same for elements that differ by a power of two.
-const OF_ONE: [u32; 16] = values([0.0, 0.5, 1.0, 0.0, 2.0, 0.0, 4.0, 0.0]);
-const OF_ONE_AND_A_HALF: [u32; 16] = values([0.0, 0.0, 0.0, 1.0, 0.0, 2.0, 0.0, 4.0]);
-const fn values(of_codes: [f32; 8]) -> [u32; 16] {
-    let mut table = [0; 16];
-    let mut i = 0;
-    while i < 8 {
-        table[i] = of_codes[i].to_bits();
-        i += 1;
-    }
-    table
-}
+/// Pairs of candidates: those of a sweep's 17.
+const PAIRS: usize = 9;
+
+/// What an error is made of: [`Distance`], or squares that are weighted.
+const SQUARED: usize = 0;
+const ABSOLUTE: usize = 1;
+const LARGEST: usize = 2;
+const WEIGHTED: usize = 3;
 
 /// The piece, by the plan's search.
 pub(super) fn run<T: Real + Input>(
     level: Level,
     plan: &Plan,
-    search: SearchSteps,
+    search: &SearchSteps,
     job: &Job,
     piece: Piece<'_, T>,
 ) -> Result<()> {
-    match search.squared {
-        true => dispatch(level, Squares::<T, true> { plan, search, job, piece }),
-        false => dispatch(level, Squares::<T, false> { plan, search, job, piece }),
+    match (search.distance, job.importance, plan.block) {
+        (Distance::Absolute, ..) => {
+            dispatch(level, Squares::<T, ABSOLUTE, 16> { plan, search, job, piece })
+        }
+        (Distance::Largest, ..) => {
+            dispatch(level, Squares::<T, LARGEST, 16> { plan, search, job, piece })
+        }
+        (Distance::Squared, None, 16) => {
+            dispatch(level, Squares::<T, SQUARED, 16> { plan, search, job, piece })
+        }
+        (Distance::Squared, None, _) => {
+            dispatch(level, Squares::<T, SQUARED, 32> { plan, search, job, piece })
+        }
+        (Distance::Squared, Some(_), 16) => {
+            dispatch(level, Squares::<T, WEIGHTED, 16> { plan, search, job, piece })
+        }
+        (Distance::Squared, Some(_), _) => {
+            dispatch(level, Squares::<T, WEIGHTED, 32> { plan, search, job, piece })
+        }
     }
 }
 
-/// A piece, square by square; the error is Σ d² if `SQUARED`, else Σ |d|.
-struct Squares<'a, T, const SQUARED: bool> {
+/// A piece, 16 blocks of `BLOCK` elements at a time; `ERROR` is what an error is made of.
+struct Squares<'a, T, const ERROR: usize, const BLOCK: usize> {
     plan: &'a Plan,
-    search: SearchSteps,
+    search: &'a SearchSteps,
     job: &'a Job<'a>,
     piece: Piece<'a, T>,
 }
 
-impl<T: Real + Input, const SQUARED: bool> Kernel for Squares<'_, T, SQUARED> {
+impl<T: Real + Input, const ERROR: usize, const BLOCK: usize> Kernel
+    for Squares<'_, T, ERROR, BLOCK>
+{
     type Output = Result<()>;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Result<()> {
-        let chooser = Chooser::<S, NV>::new(simd, self.plan);
-        let Piece { x, codes, scales, row, column, k } = self.piece;
-        let row_sizes = Sizes::of_row(self.job.profile.format(), k)?;
+        let Self { plan, search, job, piece } = self;
+        let chooser = Chooser::<S, NV>::new(simd, plan);
+        let encoder = Encoder::<S, E2M1, true, ANY>::new(simd, plan);
+        let Piece { x, codes, scales, row, column, k } = piece;
+        let (format, square) = (job.profile.format(), LANES * BLOCK);
+        let row_sizes = Sizes::of_row(format, k)?;
         let rows = x
             .chunks(k)
             .zip(codes.chunks_mut(row_sizes.codes))
             .zip(scales.chunks_mut(row_sizes.scales));
         for (i, ((x, codes), scales)) in rows.enumerate() {
             let squares =
-                x.chunks(SQUARE).zip(codes.chunks_mut(SQUARE / 2)).zip(scales.chunks_mut(LANES));
+                x.chunks(square).zip(codes.chunks_mut(square / 2)).zip(scales.chunks_mut(LANES));
             for (j, ((x, codes), scales)) in squares.enumerate() {
-                let mut all = [T::default(); SQUARE];
-                let x_all = match <&[T; SQUARE]>::try_from(x) {
-                    Ok(x) => x,
-                    Err(_) => {
-                        all[..x.len()].copy_from_slice(x);
-                        &all
+                let column = column + j * square;
+                let is_whole = x.len() == square;
+                let mut padded;
+                let all = match is_whole {
+                    true => x,
+                    false => {
+                        padded = [T::default(); MOST];
+                        padded[..x.len()].copy_from_slice(x);
+                        &padded[..square]
                     }
                 };
-                let (halves, _) = x_all.as_chunks::<GROUP>();
-                prefetch(simd, &halves[0]);
-                prefetch(simd, &halves[1]);
-                match square::<S, T, SQUARED>(simd, &chooser, self.search, x_all) {
-                    Some(square) => {
-                        square.store(simd, codes, scales);
-                        mask_padding(self.job.profile.format(), codes, x.len());
+                for group in all.as_chunks::<GROUP>().0 {
+                    prefetch(simd, group);
+                }
+                let (columns, amax) = Columns::<S, BLOCK>::magnitudes(simd, all);
+                // Only what plans ask for is compiled.
+                let chosen = match &search.candidates {
+                    Candidates::FourOverSix { stored, target }
+                        if ERROR != WEIGHTED && BLOCK == 16 =>
+                    {
+                        let factors = [*stored, *target];
+                        four_over_six::<S, ERROR, BLOCK>(simd, &chooser, factors, &columns, amax)
                     }
-                    None => {
-                        let (row, column, k) = (row + i, column + j * SQUARE, x.len());
-                        specified(self.job, Piece { x, codes, scales, row, column, k })?;
+                    Candidates::Around(table) if ERROR == SQUARED || ERROR == WEIGHTED => {
+                        let weights = match job.importance {
+                            Some(importance) if ERROR == WEIGHTED => {
+                                weights_of(simd, &importance[column..], x.len())
+                            }
+                            _ => columns,
+                        };
+                        let search = Neighbours { simd, plan, table, columns, weights };
+                        search.best::<ERROR>(amax)
                     }
+                    _ => None,
+                };
+                let Some(chosen) = chosen else {
+                    let (row, k) = (row + i, x.len());
+                    specified(job, Piece { x, codes, scales, row, column, k })?;
+                    continue;
+                };
+                let mut scale_codes = [0; LANES];
+                simd.store_i(chosen.code, &mut scale_codes);
+                let scale_codes = scale_codes.map(|code| code as u8);
+                scales.copy_from_slice(&scale_codes[..scales.len()]);
+                let mut factors = [0; LANES];
+                simd.store_i(simd.bits(chosen.factor), &mut factors);
+                let factors = factors.map(f32::from_bits);
+                if is_whole {
+                    encode::<S, T, BLOCK>(simd, &encoder, all, &factors, codes);
+                } else {
+                    let mut all_codes = [0; MOST / 2];
+                    let all_codes = &mut all_codes[..square / 2];
+                    encode::<S, T, BLOCK>(simd, &encoder, all, &factors, all_codes);
+                    codes.copy_from_slice(&all_codes[..codes.len()]);
+                    mask_padding(format, codes, x.len());
                 }
             }
         }
@@ -93,105 +145,154 @@ impl<T: Real + Input, const SQUARED: bool> Kernel for Squares<'_, T, SQUARED> {
     }
 }
 
-/// Scale codes and the eight bytes of codes of 16 blocks.
-#[derive(Clone, Copy)]
-struct Square<S: Simd> {
-    scale: S::I,
-    low: S::I,
-    high: S::I,
-}
-
-impl<S: Simd> Square<S> {
-    /// Writes as many as there are.
-    #[inline(always)]
-    fn store(&self, simd: S, codes: &mut [u8], scales: &mut [u8]) {
-        let [mut scale, mut low, mut high] = [[0; LANES]; 3];
-        simd.store_i(self.scale, &mut scale);
-        simd.store_i(self.low, &mut low);
-        simd.store_i(self.high, &mut high);
-        let (mut all_codes, all_scales) = ([0; SQUARE / 2], scale.map(|scale| scale as u8));
-        for (i, to) in all_codes.as_chunks_mut().0.iter_mut().enumerate() {
-            *to = (u64::from(low[i]) | u64::from(high[i]) << 32).to_le_bytes();
-        }
-        match (
-            <&mut [u8; SQUARE / 2]>::try_from(&mut *codes),
-            <&mut [u8; LANES]>::try_from(&mut *scales),
-        ) {
-            (Ok(codes), Ok(scales)) => (*codes, *scales) = (all_codes, all_scales),
-            _ => {
-                codes.copy_from_slice(&all_codes[..codes.len()]);
-                scales.copy_from_slice(&all_scales[..scales.len()]);
-            }
-        }
-    }
-}
-
-/// 16 blocks; `None` where one is not ordinary.
+/// The codes of 16 blocks under a factor each.
 #[inline(always)]
-fn square<S: Simd, T: Input, const SQUARED: bool>(
+fn encode<S: Simd, T: Input, const BLOCK: usize>(
     simd: S,
-    chooser: &Chooser<'_, S, NV>,
-    search: SearchSteps,
-    x: &[T; SQUARE],
-) -> Option<Square<S>> {
-    let (blocks, _) = x.as_chunks::<LANES>();
-    let mut rows = [simd.splat(0.0); LANES];
-    for i in 0..LANES {
-        rows[i] = T::load(simd, &blocks[i]);
+    encoder: &Encoder<'_, S, E2M1, true, ANY>,
+    x: &[T],
+    factors: &[f32; LANES],
+    codes: &mut [u8],
+) {
+    let draws = GroupDraws::none(simd);
+    let groups = x.as_chunks::<GROUP>().0.iter().zip(codes.chunks_exact_mut(GROUP / 2));
+    for (group, (x, codes)) in groups.enumerate() {
+        let mut of_vectors = [simd.splat(0.0); 8];
+        for i in 0..8 {
+            of_vectors[i] = simd.splat(factors[(group * GROUP + i * LANES) / BLOCK]);
+        }
+        encoder.encode::<false>(&load_group(simd, x), &of_vectors, &draws, codes);
     }
-    let x = simd.transpose(rows);
-    let magnitude = simd.splat_i(0x7fff_ffff);
-    let mut amax = simd.splat_i(0);
-    for x in x {
-        amax = simd.max_i(amax, simd.and(simd.bits(x), magnitude));
-    }
-    let mut six = Candidate::new(simd, chooser, search, amax, 1.0)?;
-    let mut four = Candidate::new(simd, chooser, search, amax, 1.5)?;
-    for i in 0..LANES {
-        // Both at once: neither has to wait for its own sum.
-        let absolute = simd.float(simd.and(simd.bits(x[i]), magnitude));
-        six.element::<SQUARED>(simd, search, i, x[i], absolute);
-        four.element::<SQUARED>(simd, search, i, x[i], absolute);
-    }
-    let better = simd.lt(four.error, six.error);
-    Some(Square {
-        scale: simd.select(better, four.scale, six.scale),
-        low: simd.select(better, four.codes[0], six.codes[0]),
-        high: simd.select(better, four.codes[1], six.codes[1]),
-    })
 }
 
-/// The blocks under one scale each, and what it leaves of them.
+/// Element i of each of 16 blocks, for every i.
 #[derive(Clone, Copy)]
-struct Candidate<S: Simd> {
-    scale: S::I,
+struct Columns<S: Simd, const BLOCK: usize>([S::F; BLOCK]);
+
+impl<S: Simd, const BLOCK: usize> Columns<S, BLOCK> {
+    #[inline(always)]
+    fn transposed<T: Input>(simd: S, x: &[T]) -> Self {
+        let (vectors, _) = x.as_chunks::<LANES>();
+        let each = BLOCK / LANES;
+        let mut columns = [simd.splat(0.0); BLOCK];
+        for part in 0..each {
+            let mut rows = [simd.splat(0.0); LANES];
+            for i in 0..LANES {
+                rows[i] = T::load(simd, &vectors[i * each + part]);
+            }
+            columns[part * LANES..][..LANES].copy_from_slice(&simd.transpose(rows));
+        }
+        Self(columns)
+    }
+
+    /// Magnitudes, and the bits of the largest of each block.
+    #[inline(always)]
+    fn magnitudes<T: Input>(simd: S, x: &[T]) -> (Self, S::I) {
+        let mut columns = Self::transposed(simd, x);
+        let magnitude = simd.splat_i(0x7fff_ffff);
+        let mut amax = simd.splat_i(0);
+        for i in 0..BLOCK {
+            let bits = simd.and(simd.bits(columns.0[i]), magnitude);
+            columns.0[i] = simd.float(bits);
+            amax = simd.max_i(amax, bits);
+        }
+        (columns, amax)
+    }
+}
+
+/// What weighs that many columns; those beyond weigh 1.
+#[inline(always)]
+fn weights_of<S: Simd, const BLOCK: usize>(
+    simd: S,
+    importance: &[f32],
+    elements: usize,
+) -> Columns<S, BLOCK> {
+    let mut all = [1.0; MOST];
+    all[..elements].copy_from_slice(&importance[..elements]);
+    Columns::transposed(simd, &all)
+}
+
+/// What scales, one a block, make of elements: their factors, and the values of the elements -1 and -1.5. Those
+/// of all others are powers of two times one of both.
+#[derive(Clone, Copy)]
+struct Values<S: Simd> {
     factor: S::F,
-    /// The values of the elements 1 and 1.5.
-    one: S::F,
-    more: S::F,
-    of_one: S::I,
-    of_more: S::I,
-    codes: [S::I; 2],
+    minus_one: S::F,
+    minus_more: S::F,
+}
+
+/// The errors that two candidates leave, at once: neither has to wait for its own sum.
+#[inline(always)]
+fn errors<S: Simd, const ERROR: usize, const BLOCK: usize>(
+    simd: S,
+    columns: &Columns<S, BLOCK>,
+    weights: &Columns<S, BLOCK>,
+    candidates: [Values<S>; 2],
+) -> [S::F; 2] {
+    let (exponent, half) = (simd.splat_i(INFINITE), simd.splat_i(1 << 22));
+    let (one, largest) = (simd.splat(1.0), simd.splat(6.0));
+    // Times the binade of y a power of two whose ulp is the step: the sum rounds.
+    let (up, down) = (simd.splat(4_194_304.0), simd.splat(-4_194_304.0));
+    let mut sums = [simd.splat(0.0); 2];
+    for i in 0..BLOCK {
+        let x = columns.0[i];
+        for n in 0..2 {
+            let Values { factor, minus_one, minus_more } = candidates[n];
+            let y = simd.min(simd.mul(x, factor), largest);
+            let binade = simd.float(simd.and(simd.bits(simd.max(y, one)), exponent));
+            let sum = simd.mul_add_exact(binade, up, y);
+            let q = simd.bits(simd.mul_add_exact(binade, down, sum));
+            let is_power = simd.eq_i(simd.and(q, half), simd.splat_i(0));
+            let minus = simd.select(is_power, simd.bits(minus_one), simd.bits(minus_more));
+            let power = simd.float(simd.and(q, exponent));
+            // Both have the sign of x, and that of the difference does not matter.
+            let d = simd.mul_add_exact(power, simd.float(minus), x);
+            let magnitude = simd.and(simd.bits(d), simd.splat_i(0x7fff_ffff));
+            sums[n] = match ERROR {
+                SQUARED => simd.add(sums[n], simd.mul(d, d)),
+                ABSOLUTE => simd.add(sums[n], simd.float(magnitude)),
+                LARGEST => simd.float(simd.max_i(simd.bits(sums[n]), magnitude)),
+                _ => simd.add(sums[n], simd.mul(weights.0[i], simd.mul(d, d))),
+            };
+        }
+    }
+    sums
+}
+
+const INFINITE: i32 = 0x7f80_0000;
+
+/// The scales that were chosen.
+#[derive(Clone, Copy)]
+struct Chosen<S: Simd> {
+    code: S::I,
+    factor: S::F,
     error: S::F,
 }
 
-impl<S: Simd> Candidate<S> {
-    /// The scale whose quotient is multiplied by `stretch`.
+impl<S: Simd> Chosen<S> {
+    /// Takes what leaves a smaller error.
     #[inline(always)]
-    fn new(
-        simd: S,
-        chooser: &Chooser<'_, S, NV>,
-        search: SearchSteps,
-        amax: S::I,
-        stretch: f32,
-    ) -> Option<Self> {
-        let (code, scale, factor) = chooser.float(amax, stretch)?;
-        // fl(fl(fl(q · s) · g) / T) of 1 and of 1.5.
-        let (stored, target) = (simd.splat(search.stored), simd.splat(search.target));
+    fn consider(&mut self, simd: S, other: Self) {
+        let better = simd.lt(other.error, self.error);
+        let factor = simd.select(better, simd.bits(other.factor), simd.bits(self.factor));
+        let error = simd.select(better, simd.bits(other.error), simd.bits(self.error));
+        *self = Self {
+            code: simd.select(better, other.code, self.code),
+            factor: simd.float(factor),
+            error: simd.float(error),
+        };
+    }
+}
+
+impl<S: Simd> Values<S> {
+    /// fl(fl(fl(q · s) · stored) / target) of both; `None` where one is too near an end of f32's range, so that a
+    /// power of two more or less would round. 0 is exact.
+    #[inline(always)]
+    fn divided(simd: S, scale: S::F, factor: S::F, [stored, target]: [f32; 2]) -> Option<Self> {
+        let (stored, target) = (simd.splat(stored), simd.splat(target));
         let one = simd.div(simd.mul(scale, stored), target);
         let more = simd.mul(simd.mul(scale, simd.splat(1.5)), stored);
         let more = simd.div(more, target);
-        // Neither end of f32's range, where a power of two more or less would round. 0 is exact.
         let zero = simd.eq(scale, simd.splat(0.0));
         let (low, high) =
             (simd.splat(f32::from_bits(32 << 23)), simd.splat(f32::from_bits(222 << 23)));
@@ -199,36 +300,133 @@ impl<S: Simd> Candidate<S> {
         if simd.any(simd.lt(checked, low), simd.lt(high, more)) {
             return None;
         }
-        let (of_one, of_more) = (simd.load_i(&OF_ONE), simd.load_i(&OF_ONE_AND_A_HALF));
-        let (codes, error) = ([simd.splat_i(0); 2], simd.splat(0.0));
-        Some(Self { scale: code, factor, one, more, of_one, of_more, codes, error })
+        let nothing = simd.splat(0.0);
+        let (minus_one, minus_more) = (simd.sub(nothing, one), simd.sub(nothing, more));
+        Some(Self { factor, minus_one, minus_more })
+    }
+}
+
+/// The scale and 3/2 of it; `None` where a block is not ordinary.
+#[inline(always)]
+fn four_over_six<S: Simd, const ERROR: usize, const BLOCK: usize>(
+    simd: S,
+    chooser: &Chooser<'_, S, NV>,
+    factors: [f32; 2],
+    columns: &Columns<S, BLOCK>,
+    amax: S::I,
+) -> Option<Chosen<S>> {
+    let (six, six_scale, six_factor) = chooser.float(amax, 1.0)?;
+    let (four, four_scale, four_factor) = chooser.float(amax, 1.5)?;
+    let of_six = Values::divided(simd, six_scale, six_factor, factors)?;
+    let of_four = Values::divided(simd, four_scale, four_factor, factors)?;
+    let [error, other] = errors::<S, ERROR, BLOCK>(simd, columns, columns, [of_six, of_four]);
+    let mut chosen = Chosen { code: six, factor: six_factor, error };
+    chosen.consider(simd, Chosen { code: four, factor: four_factor, error: other });
+    Some(chosen)
+}
+
+/// A search among the codes around the rule's.
+struct Neighbours<'a, S: Simd, const BLOCK: usize> {
+    simd: S,
+    plan: &'a Plan,
+    table: &'a Around,
+    columns: Columns<S, BLOCK>,
+    weights: Columns<S, BLOCK>,
+}
+
+impl<S: Simd, const BLOCK: usize> Neighbours<'_, S, BLOCK> {
+    /// `None` where a block is not ordinary.
+    #[inline(always)]
+    fn best<const ERROR: usize>(&self, amax: S::I) -> Option<Chosen<S>> {
+        let (simd, table) = (self.simd, self.table);
+        let first = scale_codes(simd, self.plan, amax)?;
+        let mut codes = [0; LANES];
+        simd.store_i(first, &mut codes);
+        let (mut factor, mut minus_one, mut minus_more) =
+            ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+        for i in 0..LANES {
+            let code = codes[i] as usize & 0xff;
+            if !table.sound[code] {
+                return None;
+            }
+            factor[i] = self.plan.factors[code];
+            minus_one[i] = table.minus_one[code];
+            minus_more[i] = table.minus_more[code];
+        }
+        let (minus_one, minus_more) = (simd.load(&minus_one), simd.load(&minus_more));
+        let of_first = Values { factor: simd.load(&factor), minus_one, minus_more };
+        // The first, then the others, the largest first, and the first again where their number is odd.
+        let mut tried = [(0, of_first); 2 * PAIRS];
+        let mut count = 1;
+        if table.looks_up {
+            let above = Window::new(simd, table, &codes, 9);
+            for i in 0..8 {
+                tried[count + i] = (8 - i as i32, above.values(7 - i));
+            }
+            count += 8;
+        }
+        let below = Window::new(simd, table, &codes, 0);
+        for i in 0..table.below {
+            tried[count + i] = (-1 - i as i32, below.values(7 - i));
+        }
+        count += table.below;
+        let mut chosen = Chosen { code: first, factor: of_first.factor, error: simd.splat(0.0) };
+        for pair in 0..count.div_ceil(2) {
+            let [(offset, values), (next_offset, next)] = [tried[2 * pair], tried[2 * pair + 1]];
+            let (columns, weights) = (&self.columns, &self.weights);
+            let [error, next_error] =
+                errors::<S, ERROR, BLOCK>(simd, columns, weights, [values, next]);
+            if pair == 0 {
+                chosen.error = error;
+            }
+            let code = simd.add_i(first, simd.splat_i(offset));
+            chosen.consider(simd, Chosen { code, factor: values.factor, error });
+            let code = simd.add_i(first, simd.splat_i(next_offset));
+            chosen.consider(simd, Chosen { code, factor: next.factor, error: next_error });
+        }
+        Some(chosen)
+    }
+}
+
+/// The entries of codes that follow each other, a code of each block.
+struct Window<S: Simd> {
+    factor: [S::F; LANES],
+    minus_one: [S::F; LANES],
+    minus_more: [S::F; LANES],
+}
+
+impl<S: Simd> Window<S> {
+    /// From `start` places behind the code less 8.
+    #[inline(always)]
+    fn new(simd: S, table: &Around, codes: &[u32; LANES], start: usize) -> Self {
+        let [factor, minus_one, minus_more] = &table.tried;
+        Self {
+            factor: entries(simd, factor, codes, start),
+            minus_one: entries(simd, minus_one, codes, start),
+            minus_more: entries(simd, minus_more, codes, start),
+        }
     }
 
-    /// Element i of every block.
     #[inline(always)]
-    fn element<const SQUARED: bool>(
-        &mut self,
-        simd: S,
-        search: SearchSteps,
-        i: usize,
-        x: S::F,
-        absolute: S::F,
-    ) {
-        let y = simd.mul(x, self.factor);
-        let code = simd.and(e2m1_by_lines(simd, y), simd.splat_i(7));
-        let of_one = simd.float(simd.lookup_lanes(self.of_one, code));
-        let of_more = simd.float(simd.lookup_lanes(self.of_more, code));
-        let decoded = simd.mul_add_exact(self.one, of_one, simd.mul(self.more, of_more));
-        // Both have the sign of x.
-        let difference = simd.sub(decoded, absolute);
-        let term = match SQUARED {
-            true => simd.mul(difference, difference),
-            false => simd.float(simd.and(simd.bits(difference), simd.splat_i(0x7fff_ffff))),
-        };
-        self.error = simd.add(self.error, term);
-        let signed = if search.keeps_zero_sign { x } else { simd.add(y, simd.splat(0.0)) };
-        let sign = simd.and(simd.shr::<28>(simd.bits(signed)), simd.splat_i(8));
-        let shifted = simd.shl_by(simd.or(code, sign), 4 * (i as u32 % 8));
-        self.codes[i / 8] = simd.or(self.codes[i / 8], shifted);
+    fn values(&self, at: usize) -> Values<S> {
+        let Self { factor, minus_one, minus_more } = self;
+        Values { factor: factor[at], minus_one: minus_one[at], minus_more: minus_more[at] }
     }
+}
+
+#[inline(always)]
+fn entries<S: Simd>(
+    simd: S,
+    table: &[f32; Around::TRIED],
+    codes: &[u32; LANES],
+    start: usize,
+) -> [S::F; LANES] {
+    let mut rows = [simd.splat(0.0); LANES];
+    for i in 0..LANES {
+        let first = start + (codes[i] as usize & 0xff);
+        if let Some((entries, _)) = table[first..].split_first_chunk() {
+            rows[i] = simd.load(entries);
+        }
+    }
+    simd.transpose(rows)
 }

@@ -79,7 +79,6 @@ impl Simd for Avx2 {
         add_i(a: __m256i, b: __m256i;) -> __m256i = _mm256_add_epi32(a, b);
         sub_i(a: __m256i, b: __m256i;) -> __m256i = _mm256_sub_epi32(a, b);
         and(a: __m256i, b: __m256i;) -> __m256i = _mm256_and_si256(a, b);
-        or(a: __m256i, b: __m256i;) -> __m256i = _mm256_or_si256(a, b);
         xor3(a: __m256i, b: __m256i, c: __m256i;) -> __m256i = _mm256_xor_si256(_mm256_xor_si256(a, b), c);
         min_i(a: __m256i, b: __m256i;) -> __m256i = _mm256_min_epi32(a, b);
         max_i(a: __m256i, b: __m256i;) -> __m256i = _mm256_max_epi32(a, b);
@@ -420,10 +419,6 @@ impl Simd for Avx2 {
         nibbles
     }
 
-    #[inline(always)]
-    fn lookup_lanes(self, table: I, lanes: I) -> I {
-        self.choose(lanes, table[0], table[1])
-    }
     #[inline(always)]
     fn lookup(self, table: &[u32; 16], nibbles: I) -> I {
         let [low, high] = self.load_i(table);

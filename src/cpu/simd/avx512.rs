@@ -145,7 +145,6 @@ impl Simd for Avx512 {
         add_i(a: I, b: I) -> I = _mm512_add_epi32(a, b);
         sub_i(a: I, b: I) -> I = _mm512_sub_epi32(a, b);
         and(a: I, b: I) -> I = _mm512_and_si512(a, b);
-        or(a: I, b: I) -> I = _mm512_or_si512(a, b);
         xor3(a: I, b: I, c: I) -> I = _mm512_ternarylogic_epi32::<0x96>(a, b, c);
         min_i(a: I, b: I) -> I = _mm512_min_epi32(a, b);
         max_i(a: I, b: I) -> I = _mm512_max_epi32(a, b);
@@ -172,7 +171,6 @@ impl Simd for Avx512 {
             _mm512_storeu_si512(to.as_mut_ptr().cast(), _mm512_permutexvar_epi64(QWORDS, x));
 
         maximum(x: I) -> i32 = _mm512_reduce_max_epi32(x);
-        lookup_lanes(table: I, lanes: I) -> I = _mm512_permutexvar_epi32(lanes, table);
         lookup(table: &[u32; 16], nibbles: I) -> I =
             _mm512_permutexvar_epi32(nibbles, _mm512_loadu_si512(table.as_ptr().cast()));
         widen_codes(x: &[u8; LANES], left: u32, right: u32, mask: u16) -> F = {

@@ -141,7 +141,6 @@ pub(super) trait Simd: Copy + Send + Sync {
     fn add_i(self, a: Self::I, b: Self::I) -> Self::I;
     fn sub_i(self, a: Self::I, b: Self::I) -> Self::I;
     fn and(self, a: Self::I, b: Self::I) -> Self::I;
-    fn or(self, a: Self::I, b: Self::I) -> Self::I;
     fn xor3(self, a: Self::I, b: Self::I, c: Self::I) -> Self::I;
     fn min_i(self, a: Self::I, b: Self::I) -> Self::I;
     fn max_i(self, a: Self::I, b: Self::I) -> Self::I;
@@ -237,8 +236,6 @@ pub(super) trait Simd: Copy + Send + Sync {
     // Decoding.
     /// The nibbles of 64 bytes, a lane each, the low one first; bits above the fourth can be anything.
     fn nibbles(self, x: &[u8; 64]) -> [Self::I; 8];
-    /// Lanes of a vector by the low four bits of others.
-    fn lookup_lanes(self, table: Self::I, lanes: Self::I) -> Self::I;
     /// Entries of a table by nibbles; bits above the fourth are ignored.
     fn lookup(self, table: &[u32; 16], nibbles: Self::I) -> Self::I;
     /// Bytes made f16, and these f32: moved up by `left` in 16 bits, then down by `right` with their sign,

@@ -162,10 +162,6 @@ impl Simd for Portable {
         both(a, b, |a, b| a & b)
     }
     #[inline(always)]
-    fn or(self, a: I, b: I) -> I {
-        both(a, b, |a, b| a | b)
-    }
-    #[inline(always)]
     fn xor3(self, a: I, b: I, c: I) -> I {
         both(both(a, b, |a, b| a ^ b), c, |a, b| a ^ b)
     }
@@ -356,10 +352,6 @@ impl Simd for Portable {
     #[inline(always)]
     fn nibbles(self, x: &[u8; 64]) -> [I; 8] {
         from_fn(|i| from_fn(|j| i32::from(x[8 * i + j / 2] >> (j % 2 * 4))))
-    }
-    #[inline(always)]
-    fn lookup_lanes(self, table: I, lanes: I) -> I {
-        each(lanes, |lane| table[lane as usize & 15])
     }
     #[inline(always)]
     fn lookup(self, table: &[u32; 16], nibbles: I) -> I {
