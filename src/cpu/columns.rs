@@ -152,7 +152,7 @@ impl<S: Simd, const KIND: usize, const FORM: usize> Strip<'_, S, KIND, FORM> {
             }
             let (code, factor, below_8) = self.chooser.lanes(amax)?;
             let scales = &mut made.scales[i / 4];
-            *scales = simd.or(*scales, simd.shl_by(code, 8 * (i % 4) as u32));
+            *scales = simd.add_i(*scales, simd.shl_by(code, 8 * (i % 4) as u32));
             let lanes = block / Self::IN_LANE;
             let codes = &mut made.codes[i * lanes..][..lanes];
             // SAFETY: as above.
