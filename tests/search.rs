@@ -2,7 +2,6 @@
 //! with the crate nothing but the rule's scale.
 
 use blockscale::format::Format;
-use blockscale::layout::Bytes;
 use blockscale::numerics::{Profile, Rounding, Stochastic, philox4x32_10};
 use blockscale::{Backend, Blocks, Error, Quantize, QuantizedTensor};
 
