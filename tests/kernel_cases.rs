@@ -10,8 +10,8 @@
 
 use blockscale::cuda::{CudaError, Device, DeviceReal, IMAGES};
 use blockscale::format::Format;
-use blockscale::numerics::{Profile, Rounding, Stochastic, philox4x32_10};
-use blockscale::{Backend, Quantize};
+use blockscale::numerics::{Hadamard, Profile, Rounding, Stochastic, philox4x32_10};
+use blockscale::{Axis, Backend, Quantize, Rotate};
 use half::{bf16, f16};
 use std::path::PathBuf;
 
@@ -19,6 +19,9 @@ use std::path::PathBuf;
 const SHAPE: [usize; 2] = [16, 4096];
 /// The shape of dry launches: a layer of a large model.
 const LARGE: [usize; 2] = [4096, 8192];
+
+/// The shape of rotations along rows: as many elements, whole tiles.
+const SQUARE: [usize; 2] = [256, 256];
 
 /// Why a case is measured, but not held to the goals of fast kernels.
 fn exempt(_verb: &str, _format: &str, _dtype: &str, _rounding: &str) -> Option<&'static str> {
@@ -108,7 +111,28 @@ impl Run {
         self.case(["amax", "-", dtype, "-"], first, size_of_val(x.as_slice()), 0);
     }
 
+    /// Every format by the largest rotation that is quantized at once, two by the smallest.
+    fn quantize_rotated<T: DeviceReal>(&mut self, dtype: &str) {
+        let of = |(format, size)| {
+            let plain = Hadamard::new(size).unwrap();
+            (format, Some(plain.with_drawn_signs(7, "kernel report")))
+        };
+        let largest = Format::NAMED.map(|(name, _)| of((name, 128)));
+        let formats = [&largest[..], &[("nvfp4", 16), ("mxfp4", 16)].map(of)].concat();
+        self.quantize_by::<T>("rotate-quantize", &formats, dtype);
+    }
+
     fn quantize<T: DeviceReal>(&mut self, dtype: &str) {
+        let formats = Format::NAMED.map(|(name, _)| (name, None));
+        self.quantize_by::<T>("quantize", &formats, dtype);
+    }
+
+    fn quantize_by<T: DeviceReal>(
+        &mut self,
+        verb: &str,
+        formats: &[(&str, Option<Hadamard>)],
+        dtype: &str,
+    ) {
         let x: Vec<T> = self.values();
         let on_device = self.device.upload(&x).unwrap();
         let amax = if self.dry { 0.0 } else { blockscale::amax(&x) };
@@ -116,10 +140,17 @@ impl Run {
             ("nearest", Rounding::Nearest),
             ("stochastic", Rounding::Stochastic(Stochastic::new(7, "kernel report"))),
         ];
-        for (format, value) in Format::NAMED {
-            let profile = Profile::default_for(value);
+        for (format, rotation) in formats {
+            let profile = Profile::default_for(format.parse().unwrap());
+            let format = match rotation {
+                None => (*format).to_owned(),
+                Some(hadamard) => format!("{format}-h{}", hadamard.size()),
+            };
             for (rounding, choice) in roundings {
                 let mut quantize = Quantize::new(profile).rounding(choice);
+                if let Some(hadamard) = rotation {
+                    quantize = quantize.rotated(*hadamard);
+                }
                 // Known beforehand, so that the case is one kernel.
                 if profile.tensor_scale_name().is_some() {
                     quantize = quantize.tensor_amax(amax);
@@ -127,13 +158,49 @@ impl Run {
                 let first = Self::launches();
                 let got = self.device.quantize(&quantize, &on_device, &self.shape).unwrap();
                 let written = got.codes().len() + got.scales().len();
-                let name = ["quantize", format, dtype, rounding];
+                let name = [verb, &format, dtype, rounding];
                 self.case(name, first, size_of_val(x.as_slice()), written);
                 if !self.dry {
                     let expected = quantize.backend(Backend::Reference).run(&x, &self.shape);
                     let got = got.download().unwrap();
                     assert_eq!(got, expected.unwrap(), "{format} {dtype} {rounding}");
                 }
+            }
+        }
+    }
+
+    /// Back, which has signs last, of a few sizes along both axes.
+    fn rotate<T: DeviceReal>(&mut self, dtype: &str) {
+        let x: Vec<T> = self.values();
+        let on_device = self.device.upload(&x).unwrap();
+        for size in [16, 128, 256] {
+            let hadamard = Hadamard::new(size).unwrap().with_drawn_signs(7, "kernel report");
+            let rotate = Rotate::new(hadamard).inverse().backend(Backend::Reference);
+            for (along, axis) in [("k", Axis::K), ("rows", Axis::Rows)] {
+                let shape = if axis == Axis::K || self.dry { self.shape } else { SQUARE };
+                let rotate = rotate.along(axis);
+                let first = Self::launches();
+                let got = self.device.rotate(&rotate, &on_device, &shape).unwrap();
+                let bytes = size_of_val(x.as_slice());
+                self.case(["rotate", &format!("h{size}-{along}"), dtype, "-"], first, bytes, bytes);
+                if !self.dry {
+                    let got = self.device.stream().clone_dtoh(&got).unwrap();
+                    let expected = rotate.run(&x, &shape).unwrap();
+                    let bits = |x: &[T]| x.iter().map(|x| x.to_f32().to_bits()).collect::<Vec<_>>();
+                    assert!(bits(&got) == bits(&expected), "{size} along {along} {dtype}");
+                }
+            }
+            let first = Self::launches();
+            let profile = Profile::default_for(Format::NVFP4);
+            let got =
+                self.device.amax_rotated(&profile, hadamard, &on_device, &self.shape).unwrap();
+            let name = ["rotate-amax", &format!("h{size}"), dtype, "-"];
+            self.case(name, first, size_of_val(x.as_slice()), 0);
+            if !self.dry {
+                let got = self.device.stream().clone_dtoh(&got).unwrap()[0];
+                let forward = Rotate::new(hadamard).backend(Backend::Reference);
+                let rotated: Vec<f32> = forward.run_as(&x, &self.shape).unwrap();
+                assert_eq!(got, blockscale::amax(&rotated));
             }
         }
     }
@@ -180,6 +247,8 @@ fn every_case_gives_the_references_bytes() {
             run.quantize::<$real>($dtype);
             run.dequantize::<$real>($dtype);
             run.amax::<$real>($dtype);
+            run.rotate::<$real>($dtype);
+            run.quantize_rotated::<$real>($dtype);
         )+};
     }
     cases!(f32: "f32", bf16: "bf16", f16: "f16");
