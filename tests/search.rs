@@ -23,7 +23,7 @@ fn values(len: usize, seed: u32) -> Vec<f32> {
         let scale = 2f32.powi((block[0] % 9) as i32 - 4);
         match block[1] % 6 {
             0 => ((words[0] % 49) as f32 / 4.0 - 6.0) * scale,
-            1 if words[1] % 3 == 0 => 0.0,
+            1 if words[1].is_multiple_of(3) => 0.0,
             _ => (uniform(words[0]) + uniform(words[1]) + uniform(words[2])) * scale,
         }
     };
@@ -39,7 +39,7 @@ fn nearest(y: f32) -> f32 {
     let distance = |code: usize| (f64::from(E2M1[code]) - f64::from(a)).abs();
     let better = |best: usize, code: usize| match distance(code).partial_cmp(&distance(best)) {
         Some(std::cmp::Ordering::Less) => code,
-        Some(std::cmp::Ordering::Equal) if code % 2 == 0 => code,
+        Some(std::cmp::Ordering::Equal) if code.is_multiple_of(2) => code,
         _ => best,
     };
     E2M1[(1..8).fold(0, better)].copysign(y)
@@ -58,7 +58,7 @@ fn nearest_e4m3(d: f32) -> u8 {
     let distance = |code: u8| (f64::from(e4m3(code)) - f64::from(d)).abs();
     (1..=0x7e).fold(0, |best, code| match distance(code).partial_cmp(&distance(best)) {
         Some(std::cmp::Ordering::Less) => code,
-        Some(std::cmp::Ordering::Equal) if code % 2 == 0 => code,
+        Some(std::cmp::Ordering::Equal) if code.is_multiple_of(2) => code,
         _ => best,
     })
 }
