@@ -419,6 +419,10 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool, co
         [row, column]: [usize; 2],
     ) -> Result<()> {
         let (group_codes, group_scales) = (Group::<S, KIND, FORM, EVEN>::CODES, group.scales());
+        // Once for the chunk: asked in the loop, whether there is one costs the loop a twentieth.
+        if let Some(ahead) = ahead {
+            x.iter().for_each(|_| ahead.prefetch(group.simd));
+        }
         let mut chosen = [GroupScales::NONE; CHUNK];
         let mut odd = [false; CHUNK];
         let mut draws = [GroupDraws::none(group.simd); CHUNK];
@@ -429,7 +433,7 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool, co
         let (pairs, last) = x.as_chunks::<2>();
         for (i, pair) in pairs.iter().enumerate() {
             for j in 0..2 {
-                ask(group.simd, ahead, &pair[j]);
+                prefetch(group.simd, &pair[j]);
                 draws[2 * i + j] = group.draws(row, column + (2 * i + j) * GROUP);
             }
             let [first, second] = group.choose_two(pair);
@@ -437,7 +441,7 @@ impl<T: Real + Input, const KIND: usize, const FORM: usize, const EVEN: bool, co
             keep(2 * i + 1, second);
         }
         for x in last {
-            ask(group.simd, ahead, x);
+            prefetch(group.simd, x);
             draws[2 * pairs.len()] = group.draws(row, column + 2 * pairs.len() * GROUP);
             keep(2 * pairs.len(), group.choose(x));
         }
@@ -615,15 +619,6 @@ pub(super) fn mask_padding(format: Format, codes: &mut [u8], elements: usize) {
         && elements % 2 == 1
     {
         *last &= 0x0f;
-    }
-}
-
-/// Asks for the memory of what comes: where that is said, and else behind the group at hand.
-#[inline(always)]
-fn ask<S: Simd, T>(simd: S, ahead: &mut Option<Ahead>, x: &[T; GROUP]) {
-    match ahead {
-        Some(ahead) => ahead.prefetch(simd),
-        None => prefetch(simd, x),
     }
 }
 
