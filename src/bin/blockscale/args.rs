@@ -122,9 +122,10 @@ pub struct QuantizeArgs {
     /// same activations need the same. Default: no signs.
     #[arg(long, value_name = "SEED", requires = "rotate")]
     pub signs: Option<u64>,
-    /// Choose each block's scale by the error that it leaves, in the profile's other steps. Where
-    /// no --profile is named and the format has one of that name, this stands for it.
-    /// `none` switches off the search of a profile.
+    /// Choose each block's scale by the error that it leaves, in the profile's other steps:
+    /// four-over-six-mse, -mae or -absmax, sweep, or clip (E8M0 scales); none switches off the
+    /// search of a profile. Where no --profile is named and the format has one of that name,
+    /// this stands for it.
     #[arg(long, value_name = "SEARCH")]
     pub scale_search: Option<String>,
     /// One scale for each square of 16 x 16 elements (32 x 32 in MX formats).
